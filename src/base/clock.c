@@ -1,0 +1,37 @@
+#include "base/clock.h"
+
+#include <stddef.h>
+#include <time.h>
+
+static int64_t kernel_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static int64_t (*source)(void) = kernel_us;
+
+int64_t clock_us(void)
+{
+    return source();
+}
+
+int64_t clock_ms(void)
+{
+    return source() / 1000;
+}
+
+int64_t clock_wall_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void clock_set_source(int64_t (*source_us)(void))
+{
+    source = source_us ? source_us : kernel_us;
+}

@@ -1,0 +1,17 @@
+/* The only place that reads a clock. Tests put their own time in with clock_set_source(). */
+#ifndef PREFORKD_BASE_CLOCK_H
+#define PREFORKD_BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* CLOCK_MONOTONIC in microseconds, milliseconds. Every decision is made with these. */
+int64_t clock_us(void);
+int64_t clock_ms(void);
+
+/* Wall clock, milliseconds since 1970, for showing to people only. */
+int64_t clock_wall_ms(void);
+
+/* Replaces the monotonic source; NULL puts the kernel's back. */
+void clock_set_source(int64_t (*source_us)(void));
+
+#endif
