@@ -1,0 +1,236 @@
+#include "base/sys.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { DESCENT_MAX = 64, STAT_MAX = 4096 };
+
+/* O_NONBLOCK so that opening a FIFO returns, O_NOCTTY so that no terminal becomes ours. */
+static int open_for_reading(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static int read_to_end(int fd, size_t max, struct buf *out)
+{
+    char chunk[4096];
+
+    for (size_t total = 0;;) {
+        ssize_t n = TEMP_FAILURE_RETRY(read(fd, chunk, sizeof(chunk)));
+
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return out->failed ? -ENOMEM : 0;
+        if ((size_t)n > max - total)
+            return -EFBIG;
+        buf_append(out, chunk, (size_t)n);
+        total += (size_t)n;
+    }
+}
+
+int sys_read_file(const char *path, size_t max, struct buf *out)
+{
+    CLEANUP_CLOSE int fd = open_for_reading(path);
+    struct stat st;
+
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (S_ISDIR(st.st_mode))
+        return -EISDIR;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    if ((uintmax_t)st.st_size > max)
+        return -EFBIG;
+    return read_to_end(fd, max, out);
+}
+
+int sys_read_pseudo(const char *path, size_t max, struct buf *out)
+{
+    CLEANUP_CLOSE int fd = open_for_reading(path);
+
+    return fd < 0 ? fd : read_to_end(fd, max, out);
+}
+
+static int write_all(int fd, const char *text, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = TEMP_FAILURE_RETRY(write(fd, text, len));
+
+        if (n < 0)
+            return -errno;
+        text += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int sys_write_file_atomic(const char *path, const char *text, mode_t mode)
+{
+    CLEANUP_FREE char *temporary = NULL;
+    CLEANUP_CLOSE int fd = -1;
+    int err;
+
+    if (asprintf(&temporary, "%s.XXXXXX", path) < 0) {
+        temporary = NULL;
+        return -ENOMEM;
+    }
+    fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    err = write_all(fd, text, strlen(text));
+    if (err == 0 && (fchmod(fd, mode) < 0 || rename(temporary, path) < 0))
+        err = -errno;
+    if (err < 0)
+        unlink(temporary);
+    return err;
+}
+
+static int change_flag(int fd, int get, int set, int flag, bool on)
+{
+    int old = fcntl(fd, get);
+    int new = on ? old | flag : old & ~flag;
+
+    if (old < 0 || (new != old &&fcntl(fd, set, new) < 0))
+        return -errno;
+    return 0;
+}
+
+int sys_set_cloexec(int fd, bool on)
+{
+    return change_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);
+}
+
+int sys_set_nonblock(int fd, bool on)
+{
+    return change_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, on);
+}
+
+/* A decimal number from 0 to NSIG, or -1. */
+static int parse_small(const char *s)
+{
+    int n = 0;
+
+    if (!*s)
+        return -1;
+    for (; *s; s++) {
+        if (*s < '0' || *s > '9')
+            return -1;
+        n = n * 10 + (*s - '0');
+        if (n > NSIG)
+            return -1;
+    }
+    return n;
+}
+
+/* glibc keeps the numbers between the last standard signal and SIGRTMIN for itself. */
+static bool signal_exists(int signo)
+{
+    return sigabbrev_np(signo) || (signo >= SIGRTMIN && signo <= SIGRTMAX);
+}
+
+/* "RTMIN", "RTMIN+3", "RTMAX", "RTMAX-3"; 0 when `name` is none of these. */
+static int realtime_number(const char *name)
+{
+    bool from_min = strncasecmp(name, "RTMIN", 5) == 0;
+    int base = from_min ? SIGRTMIN : SIGRTMAX;
+    int offset;
+
+    if (!from_min && strncasecmp(name, "RTMAX", 5) != 0)
+        return 0;
+    if (!name[5])
+        return base;
+    offset = name[5] == (from_min ? '+' : '-') ? parse_small(name + 6) : -1;
+    if (offset < 0 || offset > SIGRTMAX - SIGRTMIN)
+        return 0;
+    return from_min ? base + offset : base - offset;
+}
+
+/* What sigabbrev_np(3) calls otherwise. */
+static const struct {
+    const char *name;
+    int signo;
+} aliases[] = {{"IOT", SIGIOT}, {"CLD", SIGCLD}, {"IO", SIGIO}};
+
+int sys_signal_number(const char *name)
+{
+    int signo = parse_small(name);
+
+    if (signo >= 0)
+        return signal_exists(signo) ? signo : -EINVAL;
+    if (strncasecmp(name, "SIG", 3) == 0)
+        name += 3;
+    for (signo = 1; signo < SIGRTMIN; signo++) {
+        const char *known = sigabbrev_np(signo);
+
+        if (known && strcasecmp(name, known) == 0)
+            return signo;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(aliases); i++)
+        if (strcasecmp(name, aliases[i].name) == 0)
+            return aliases[i].signo;
+    signo = realtime_number(name);
+    return signo ? signo : -EINVAL;
+}
+
+const char *sys_signal_name(int signo)
+{
+    static char realtime[16];
+    const char *name = sigabbrev_np(signo);
+
+    if (name)
+        return name;
+    if (!signal_exists(signo))
+        return "?";
+    snprintf(realtime, sizeof(realtime), signo == SIGRTMIN ? "RTMIN" : "RTMIN+%d",
+             signo - SIGRTMIN);
+    return realtime;
+}
+
+/* proc_pid_stat(5). The name may hold spaces, newlines and parentheses: it ends at the last one. */
+static int parse_stat(const char *text, struct sys_proc *out)
+{
+    const char *open = strchr(text, '(');
+    const char *end = strrchr(text, ')');
+
+    if (!open || !end || end < open)
+        return -EBADMSG;
+    snprintf(out->comm, sizeof(out->comm), "%.*s", (int)(end - open - 1), open + 1);
+    if (sscanf(end + 1, " %c %d %d %d", &out->state, &out->ppid, &out->pgrp, &out->session) != 4)
+        return -EBADMSG;
+    return 0;
+}
+
+int sys_proc_stat(pid_t pid, struct sys_proc *out)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+    char path[32];
+    int err;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    err = sys_read_pseudo(path, STAT_MAX, &text);
+    if (err == -ENOENT)
+        return -ESRCH;
+    return err < 0 ? err : parse_stat(buf_str(&text), out);
+}
+
+bool sys_is_descendant(pid_t pid, pid_t ancestor)
+{
+    for (int step = 0; step < DESCENT_MAX && pid > 0; step++) {
+        struct sys_proc proc;
+
+        if (pid == ancestor)
+            return true;
+        if (sys_proc_stat(pid, &proc) < 0)
+            return false;
+        pid = proc.ppid;
+    }
+    return false;
+}

@@ -1,0 +1,46 @@
+/* Thin wrappers of system calls and of /proc. No policy. */
+#ifndef PREFORKD_BASE_SYS_H
+#define PREFORKD_BASE_SYS_H
+
+#include <sys/types.h>
+
+#include "base/buf.h"
+
+/* Reads a whole regular file of at most `max` bytes without ever blocking on it.
+ * -EISDIR, -EINVAL (a FIFO, a device), -EFBIG, or what open(2) and read(2) say. */
+int sys_read_file(const char *path, size_t max, struct buf *out);
+
+/* The same for files of /proc and /sys, whose size is not known beforehand. */
+int sys_read_pseudo(const char *path, size_t max, struct buf *out);
+
+/* Writes a small file by way of a temporary name beside it and rename(2): a reader sees the old
+ * text or the new one. The mode is exact, whatever the umask. Nothing is synced: it is for run
+ * files. */
+int sys_write_file_atomic(const char *path, const char *text, mode_t mode);
+
+/* Sets or clears FD_CLOEXEC or O_NONBLOCK. */
+int sys_set_cloexec(int fd, bool on);
+int sys_set_nonblock(int fd, bool on);
+
+/* A signal's number by its name ("TERM", "SIGTERM", "sigterm", "RTMIN+3", "15") or -EINVAL. */
+int sys_signal_number(const char *name);
+
+/* Its name without "SIG", "?" for no signal. A real-time signal's name is valid until the next
+ * call.
+ */
+const char *sys_signal_name(int signo);
+
+/* Parent, process group and session of a process from /proc/PID/stat. -ESRCH when it is gone. */
+struct sys_proc {
+    pid_t ppid;
+    pid_t pgrp;
+    pid_t session;
+    char state;
+    char comm[64];
+};
+int sys_proc_stat(pid_t pid, struct sys_proc *out);
+
+/* Whether `pid` is `ancestor` or descends from it, as far as /proc can tell now. */
+bool sys_is_descendant(pid_t pid, pid_t ancestor);
+
+#endif
