@@ -59,10 +59,10 @@ bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const struct log_who *who, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
-#define log_error(who, ...) log_write(LOG_LEVEL_ERROR, (who), __VA_ARGS__)
-#define log_warn(who, ...)  log_write(LOG_LEVEL_WARN, (who), __VA_ARGS__)
-#define log_info(who, ...)  log_write(LOG_LEVEL_INFO, (who), __VA_ARGS__)
-#define log_debug(who, ...) log_write(LOG_LEVEL_DEBUG, (who), __VA_ARGS__)
+#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_write(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_info(...)  log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 /* Lines lost since the start because the reader was too slow or the disk full. */
 uint64_t log_dropped(void);

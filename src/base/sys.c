@@ -1,10 +1,15 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <strings.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 enum { DESCENT_MAX = 64, STAT_MAX = 4096 };
 
@@ -233,4 +238,67 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor)
         pid = proc.ppid;
     }
     return false;
+}
+
+int sys_pidfd_open(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    return fd < 0 ? -errno : fd;
+}
+
+void sys_sanitize_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", O_RDWR); /* the lowest number that is free is `fd` */
+    syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+}
+
+static struct rlimit first_nofile;
+static bool raised_nofile;
+
+void sys_raise_nofile(void)
+{
+    struct rlimit raised;
+
+    if (getrlimit(RLIMIT_NOFILE, &first_nofile) < 0)
+        return;
+    raised = first_nofile;
+    raised.rlim_cur = raised.rlim_max;
+    raised_nofile = setrlimit(RLIMIT_NOFILE, &raised) == 0;
+}
+
+void sys_restore_nofile(void)
+{
+    if (raised_nofile)
+        setrlimit(RLIMIT_NOFILE, &first_nofile);
+}
+
+/* Returns how many children there were to kill. */
+static int kill_children_once(void)
+{
+    CLEANUP_BUF struct buf children = BUF_INIT;
+    char path[64];
+    int n = 0;
+
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    if (sys_read_pseudo(path, 1024 * 1024, &children) < 0)
+        return 0;
+    for (char *rest = children.data, *end; rest; rest = end, n++) {
+        long pid = strtol(rest, &end, 10);
+
+        if (end == rest)
+            break;
+        kill((pid_t)pid, SIGKILL);
+    }
+    return n;
+}
+
+void sys_kill_children(void)
+{
+    for (int i = 0; i < 50 && kill_children_once() > 0; i++)
+        poll(NULL, 0, 10);
 }

@@ -43,4 +43,19 @@ int sys_proc_stat(pid_t pid, struct sys_proc *out);
 /* Whether `pid` is `ancestor` or descends from it, as far as /proc can tell now. */
 bool sys_is_descendant(pid_t pid, pid_t ancestor);
 
+/* A descriptor (close-on-exec) that becomes readable when the process ends: pidfd_open(2). */
+int sys_pidfd_open(pid_t pid);
+
+/* Opens /dev/null on whichever of 0, 1, 2 is closed, and sets FD_CLOEXEC on everything above. */
+void sys_sanitize_descriptors(void);
+
+/* Raises this process's soft limit of open files to the hard one, and puts back what it was (in a
+ * child: programs that use select(2) rely on it). Async-signal-safe. */
+void sys_raise_nofile(void);
+void sys_restore_nofile(void);
+
+/* Kills and reaps every child that is left, and their children as they are handed to us; gives up
+ * after about half a second. For the very end of the program. */
+void sys_kill_children(void);
+
 #endif

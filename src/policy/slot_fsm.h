@@ -26,19 +26,19 @@ enum slot_state {
 };
 
 enum slot_event {
-    EV_START,      /* wanted up */
-    EV_STOP,       /* wanted down, gracefully */
-    EV_KILL,       /* wanted down, now */
-    EV_REPLACE,    /* put a worker of the wanted generation in */
-    EV_CANCEL,     /* give the replacement up, keep the current worker */
-    EV_READY,      /* the current worker became ready */
-    EV_GONE,       /* the current worker ended, or could not be started */
-    EV_SICK,       /* the current worker must be ended: watchdog */
-    EV_NEXT_READY, /* the next worker became ready */
-    EV_NEXT_GONE,  /* the next worker ended, or could not be started */
-    EV_LEFT,       /* no worker is leaving any more (the last is gone, or given up as unkillable) */
-    EV_TIMEOUT,    /* the slot's timer fired */
-    EV_NEVENTS
+    EVENT_START,      /* wanted up */
+    EVENT_STOP,       /* wanted down, gracefully */
+    EVENT_KILL,       /* wanted down, now */
+    EVENT_REPLACE,    /* put a worker of the wanted generation in */
+    EVENT_CANCEL,     /* give the replacement up, keep the current worker */
+    EVENT_READY,      /* the current worker became ready */
+    EVENT_GONE,       /* the current worker ended, or could not be started */
+    EVENT_SICK,       /* the current worker must be ended: watchdog */
+    EVENT_NEXT_READY, /* the next worker became ready */
+    EVENT_NEXT_GONE,  /* the next worker ended, or could not be started */
+    EVENT_LEFT,    /* no worker is leaving any more (the last is gone, or given up as unkillable) */
+    EVENT_TIMEOUT, /* the slot's timer fired */
+    SLOT_NEVENTS
 };
 
 /* What to do, lowest bit first. */

@@ -1,0 +1,199 @@
+#include "cluster/cluster.h"
+
+#include "base/log.h"
+
+static const struct pool_ops pool_ops;
+
+static int open_pool(struct cluster *c, struct settings *settings, size_t index, struct why *why)
+{
+    struct generation *gen;
+    struct pool *p;
+    int r = generation_open(settings, index, c->generation, NULL, &c->inherited, 0, &gen, why);
+
+    if (r < 0)
+        return r;
+    p = cluster_new_pool(c, gen);
+    generation_unref(gen);
+    if (!p)
+        return why_fail_errno(why, -ENOMEM, "pool");
+    p->wanted = gen->workers;
+    return pool_grow(p, gen, gen->workers, why);
+}
+
+int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
+                 struct settings *settings, struct inherited_listeners *inherited, struct why *why)
+{
+    *c = (struct cluster){
+        .loop = loop, .ops = ops, .data = data, .inherited = *inherited, .generation = 1};
+    *inherited = (struct inherited_listeners){0};
+    for (size_t i = 0; i < settings->npools; i++) {
+        int r = open_pool(c, settings, i, why);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+void cluster_free(struct cluster *c)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        pool_free(c->pools[i]);
+    free(c->pools);
+    for (size_t i = 0; i < c->inherited.n; i++)
+        listener_unref(c->inherited.items[i]);
+    free(c->inherited.items);
+    *c = (struct cluster){0};
+}
+
+struct pool *cluster_new_pool(struct cluster *c, struct generation *gen)
+{
+    struct pool **pools = reallocarray(c->pools, c->npools + 1, sizeof(*pools));
+
+    if (!pools)
+        return NULL;
+    c->pools = pools;
+    pools[c->npools] = pool_new(c->loop, &pool_ops, c, gen);
+    return pools[c->npools] ? pools[c->npools++] : NULL;
+}
+
+void cluster_remove_pool(struct cluster *c, struct pool *p)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        if (c->pools[i] == p) {
+            memmove(c->pools + i, c->pools + i + 1, (--c->npools - i) * sizeof(*c->pools));
+            pool_free(p);
+            return;
+        }
+}
+
+struct pool *cluster_pool(const struct cluster *c, const char *name)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        if (streq(pool_name(c->pools[i]), name))
+            return c->pools[i];
+    return NULL;
+}
+
+void cluster_start(struct cluster *c)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        pool_start(c->pools[i]);
+}
+
+void cluster_stop(struct cluster *c)
+{
+    c->stopping = true;
+    for (size_t i = 0; i < c->npools; i++)
+        pool_stop(c->pools[i]);
+}
+
+void cluster_kill(struct cluster *c)
+{
+    c->stopping = true;
+    for (size_t i = 0; i < c->npools; i++)
+        pool_kill(c->pools[i]);
+}
+
+bool cluster_is_down(const struct cluster *c)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        if (!pool_is_down(c->pools[i]))
+            return false;
+    return true;
+}
+
+bool cluster_is_ready(const struct cluster *c)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        if (pool_ready(c->pools[i]) < pool_min_ready(c->pools[i]))
+            return false;
+    return true;
+}
+
+static bool is_full(const struct cluster *c)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        if (pool_ready(c->pools[i]) < c->pools[i]->wanted)
+            return false;
+    return true;
+}
+
+void cluster_settle(struct cluster *c)
+{
+    if (c->stopping)
+        return;
+    for (size_t i = c->npools; i-- > 0;)
+        if (c->pools[i]->stopping && pool_is_down(c->pools[i]))
+            cluster_remove_pool(c, c->pools[i]);
+    c->was_ready = c->was_ready || cluster_is_ready(c);
+    c->started = c->started || is_full(c);
+}
+
+void cluster_forward_signal(struct cluster *c, int signo)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        if (c->pools[i]->gen->pool->forward_signals & (UINT64_C(1) << signo))
+            pool_signal(c->pools[i], signo);
+}
+
+/* Children --------------------------------------------------------------------------------------
+ */
+
+static void on_child_gone(void *data, pid_t pid, int code, int status)
+{
+    struct cluster *c = data;
+
+    for (size_t i = 0; i < c->npools; i++)
+        if (pool_child_gone(c->pools[i], pid, code, status))
+            return;
+    log_debug(&(struct log_who){.slot = -1, .pid = pid}, "reaped a stranger");
+}
+
+void cluster_reap(struct cluster *c)
+{
+    spawn_reap(on_child_gone, c);
+}
+
+/* What pools tell -------------------------------------------------------------------------------
+ */
+
+static void on_changed(void *data, struct pool *p UNUSED)
+{
+    struct cluster *c = data;
+
+    c->ops->changed(c->data);
+}
+
+static void on_outcome(void *data, struct pool *p, int slot, bool ok)
+{
+    struct cluster *c = data;
+
+    c->ops->outcome(c->data, p, slot, ok);
+}
+
+/* Whether trying again later can help: limits of the system, a binary that is just being written.
+ */
+static bool is_passing(int err)
+{
+    return err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE || err == ETXTBSY ||
+           err == EINTR;
+}
+
+static void on_start_failed(void *data, struct pool *p, const struct spawn_error *error)
+{
+    struct cluster *c = data;
+    int status = 1;
+
+    if (c->stopping || p->gen->ran || c->generation > 1 || is_passing(error->err))
+        return;
+    if (error->stage == SPAWN_STAGE_EXEC)
+        status = error->err == ENOENT ? 127 : 126;
+    c->ops->cannot_start(c->data, status);
+}
+
+static const struct pool_ops pool_ops = {
+    .changed = on_changed,
+    .outcome = on_outcome,
+    .start_failed = on_start_failed,
+};

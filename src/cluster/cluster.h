@@ -1,0 +1,57 @@
+/* Every pool of the master, and what is true of all of them together. */
+#ifndef PREFORKD_CLUSTER_CLUSTER_H
+#define PREFORKD_CLUSTER_CLUSTER_H
+
+#include "cluster/pool.h"
+
+struct cluster_ops {
+    void (*changed)(void *data); /* readiness or counts may be others than before */
+    void (*outcome)(void *data, struct pool *p, int slot, bool ok);
+    /* the first start is impossible: exit status 1, 126 or 127 */
+    void (*cannot_start)(void *data, int status);
+};
+
+struct cluster {
+    struct ev_loop *loop;
+    const struct cluster_ops *ops;
+    void *data;
+    struct inherited_listeners inherited;
+    struct pool **pools;
+    size_t npools;
+    unsigned generation; /* the number given last */
+    bool was_ready;      /* every pool had its min-ready workers once */
+    bool started;        /* the first full start was complete once */
+    bool stopping;
+};
+
+/* Opens every listener of the first generation and makes the slots; starts nothing yet. Takes
+ * `inherited`. -errno with the reason; the cluster is to be freed in either case. */
+int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
+                 struct settings *settings, struct inherited_listeners *inherited, struct why *why);
+void cluster_free(struct cluster *c); /* every pool must be down */
+
+void cluster_start(struct cluster *c);
+void cluster_stop(struct cluster *c);
+void cluster_kill(struct cluster *c);
+bool cluster_is_down(const struct cluster *c);
+
+/* Reaps every child that ended; strangers (orphans handed to us as their reaper) as well. */
+void cluster_reap(struct cluster *c);
+
+/* Sends `signo` to the workers of each pool whose `forward-signals` names it. */
+void cluster_forward_signal(struct cluster *c, int signo);
+
+struct pool *cluster_pool(const struct cluster *c, const char *name);
+
+/* A further pool without slots; NULL: out of memory. And the end of one that is down. */
+struct pool *cluster_new_pool(struct cluster *c, struct generation *gen);
+void cluster_remove_pool(struct cluster *c, struct pool *p);
+
+/* Every pool has its min-ready workers. */
+bool cluster_is_ready(const struct cluster *c);
+
+/* After changes, from the loop: notes what was reached for the first time, and gives up pools that
+ * were stopped for good and are down. */
+void cluster_settle(struct cluster *c);
+
+#endif

@@ -1,0 +1,155 @@
+#include "cluster/generation.h"
+
+#include "mechanism/cpus_probe.h"
+
+struct generation *generation_ref(struct generation *g)
+{
+    g->refs++;
+    return g;
+}
+
+void generation_unref(struct generation *g)
+{
+    if (!g || --g->refs > 0)
+        return;
+    for (size_t i = 0; i < g->nlisteners; i++)
+        listener_unref(g->listeners[i]);
+    free(g->listeners);
+    spawn_user_free(&g->user);
+    settings_unref(g->settings);
+    free(g);
+}
+
+int generation_grow(struct generation *g, int nslots, struct why *why)
+{
+    for (size_t i = 0; i < g->nlisteners; i++) {
+        int r = listener_grow(g->listeners[i], nslots, why);
+
+        if (r < 0)
+            return why_prefix(why, r, "listen %s", listener_address(g->listeners[i]));
+    }
+    return 0;
+}
+
+void generation_shrink(struct generation *g, int nslots)
+{
+    for (size_t i = 0; i < g->nlisteners; i++)
+        listener_shrink(g->listeners[i], nslots);
+}
+
+static int add_listener(struct generation *g, struct listener *take)
+{
+    struct listener **list = reallocarray(g->listeners, g->nlisteners + 1, sizeof(*list));
+
+    if (!list) {
+        listener_unref(take);
+        return -ENOMEM;
+    }
+    g->listeners = list;
+    list[g->nlisteners++] = take;
+    return 0;
+}
+
+/* A listener that exists already for what `spec` asks for, or NULL. Port 0 is the same listener as
+ * long as it stands in the settings: the kernel is asked once only. */
+static struct listener *find_listener(struct listener *const *list, size_t n,
+                                      const struct sockspec *spec)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (spec->kind == SOCKSPEC_SYSTEMD ? streq(listener_name(list[i]), spec->path)
+                                           : sockspec_same_address(listener_spec(list[i]), spec))
+            return list[i];
+    }
+    return NULL;
+}
+
+static int open_listener(struct generation *g, const char *text, const struct generation *previous,
+                         const struct inherited_listeners *inherited, int nslots, struct why *why)
+{
+    const struct listener_options options = {
+        .backlog = (int)g->pool->backlog,
+        .shared = g->pool->accept == ACCEPT_SHARED,
+    };
+    struct listener *l = NULL;
+    struct sockspec spec;
+    int r = sockspec_parse(text, &spec, why);
+
+    if (r < 0)
+        return why_prefix(why, r, "listen '%s'", text);
+    if (previous)
+        l = find_listener(previous->listeners, previous->nlisteners, &spec);
+    if (!l)
+        l = find_listener(inherited->items, inherited->n, &spec);
+    if (l)
+        return add_listener(g, listener_ref(l));
+    if (spec.kind == SOCKSPEC_SYSTEMD)
+        return why_fail(why, -ENOENT,
+                        "listen '%s': the service manager passed no socket of that name", text);
+    r = listener_open(&spec, nslots, &options, &l, why);
+    if (r < 0)
+        return why_prefix(why, r, "listen '%s'", text);
+    return add_listener(g, l);
+}
+
+/* Without `listen`, sockets of the service manager go to the pool of their name, and the first pool
+ * gets what no pool is named after. */
+static int take_inherited(struct generation *g, const struct inherited_listeners *inherited,
+                          bool first_pool)
+{
+    for (size_t i = 0; i < inherited->n; i++) {
+        const char *name = listener_name(inherited->items[i]);
+        bool mine = streq(name, g->pool->name);
+        int r;
+
+        if (!mine && (!first_pool || settings_pool(g->settings, name)))
+            continue;
+        r = add_listener(g, listener_ref(inherited->items[i]));
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int open_listeners(struct generation *g, const struct generation *previous,
+                          const struct inherited_listeners *inherited, int nslots, struct why *why)
+{
+    const struct strv *wanted = &g->pool->listen;
+
+    if (wanted->n == 0)
+        return take_inherited(g, inherited, g->pool == g->settings->pools);
+    for (size_t i = 0; i < wanted->n; i++) {
+        int r = open_listener(g, wanted->items[i], previous, inherited, nslots, why);
+
+        if (r < 0)
+            return r;
+    }
+    return generation_grow(g, nslots, why);
+}
+
+int generation_open(struct settings *settings, size_t index, unsigned number,
+                    const struct generation *previous, const struct inherited_listeners *inherited,
+                    int nslots, struct generation **out, struct why *why)
+{
+    struct generation *g = calloc(1, sizeof(*g));
+    int r;
+
+    if (!g)
+        return -ENOMEM;
+    g->refs = 1;
+    g->number = number;
+    g->settings = settings_ref(settings);
+    g->pool = &settings->pools[index];
+    g->workers = g->pool->workers == SETTING_AUTO ? cpus_probe() : (int)g->pool->workers;
+    if (nslots < g->workers)
+        nslots = g->workers;
+    r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
+    if (r == 0)
+        r = open_listeners(g, previous, inherited, nslots, why);
+    if (r < 0) {
+        why_prefix(why, r, "[pool:%s]", g->pool->name);
+        generation_unref(g);
+        return r;
+    }
+    *out = g;
+    return 0;
+}

@@ -1,0 +1,46 @@
+/* What a pool's workers are started with: settings, listeners and user of one generation. Shared by
+ * reference between the pool, its slots and the workers, so that an old worker and a slot that has
+ * to go back find everything as it was. */
+#ifndef PREFORKD_CLUSTER_GENERATION_H
+#define PREFORKD_CLUSTER_GENERATION_H
+
+#include "mechanism/listener.h"
+#include "mechanism/spawn.h"
+#include "policy/settings.h"
+
+struct generation {
+    unsigned refs;
+    unsigned number;
+    struct settings *settings; /* keeps `pool` alive */
+    const struct pool_settings *pool;
+    int workers; /* what `workers` means here and now */
+    bool ran;    /* a worker of it came to run its program: the command is sound */
+    struct listener **listeners;
+    size_t nlisteners;
+    struct spawn_user user;
+};
+
+/* Sockets that the service manager handed to the master, already listeners; kept for the whole run
+ * so that a reload finds them again. */
+struct inherited_listeners {
+    struct listener **items;
+    size_t n;
+};
+
+/* Makes the generation of the pool at `index` of `settings`. Listeners whose address `previous`
+ * (may be NULL) has are shared with it, others come from `inherited` or are opened, with a socket
+ * for each of at least `nslots` slots. On failure nothing is left behind and `previous` is as it
+ * was, but for sockets of further slots, which the caller trims.
+ * -errno with the reason, which names the setting. */
+int generation_open(struct settings *settings, size_t index, unsigned number,
+                    const struct generation *previous, const struct inherited_listeners *inherited,
+                    int nslots, struct generation **out, struct why *why);
+
+struct generation *generation_ref(struct generation *g);
+void generation_unref(struct generation *g); /* NULL is allowed */
+
+/* Sockets for slots 0..nslots-1 in every listener. */
+int generation_grow(struct generation *g, int nslots, struct why *why);
+void generation_shrink(struct generation *g, int nslots);
+
+#endif

@@ -1,0 +1,55 @@
+/* One command and its slots. */
+#ifndef PREFORKD_CLUSTER_POOL_H
+#define PREFORKD_CLUSTER_POOL_H
+
+#include "cluster/slot.h"
+
+struct pool;
+
+struct pool_ops {
+    void (*changed)(void *data, struct pool *p);
+    void (*outcome)(void *data, struct pool *p, int slot, bool ok);
+    void (*start_failed)(void *data, struct pool *p, const struct spawn_error *error);
+};
+
+struct pool {
+    const struct pool_ops *ops;
+    void *data;
+    struct ev_loop *loop;
+    struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
+    struct slot **slots;
+    int nslots;    /* slots there are; more than wanted while some go down */
+    int wanted;    /* slots there should be */
+    bool stopping; /* the whole pool goes down */
+};
+
+/* A pool without slots; takes a reference of `gen`. NULL: out of memory. */
+struct pool *pool_new(struct ev_loop *loop, const struct pool_ops *ops, void *data,
+                      struct generation *gen);
+void pool_free(struct pool *p); /* every slot must be down */
+
+const char *pool_name(const struct pool *p);
+
+/* Makes slots up to `n`, down at first, with sockets of `gen`. Fewer than there are is a no-op. */
+int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why);
+
+/* The number of slots from now on: starts new ones, stops those above, whose sockets are closed
+ * once they are down. Fails only when growing. */
+int pool_set_workers(struct pool *p, int n, struct why *why);
+
+/* The generation that the pool is said to run. */
+void pool_set_generation(struct pool *p, struct generation *gen);
+
+void pool_start(struct pool *p);
+void pool_stop(struct pool *p); /* gracefully, for good */
+void pool_kill(struct pool *p);
+bool pool_is_down(const struct pool *p);
+
+bool pool_child_gone(struct pool *p, pid_t pid, int code, int status);
+void pool_signal(struct pool *p, int signo);
+
+int pool_ready(const struct pool *p);         /* slots with a worker that accepts */
+int pool_min_ready(const struct pool *p);     /* how many must be */
+bool pool_has_failures(const struct pool *p); /* a slot's last start failed */
+
+#endif

@@ -1,0 +1,32 @@
+/* Finding out that a worker accepts connections, when it does not say so itself: alive after a
+ * delay, or seen waiting on its socket. */
+#ifndef PREFORKD_CLUSTER_READINESS_H
+#define PREFORKD_CLUSTER_READINESS_H
+
+#include <ev.h>
+#include <sys/types.h>
+
+#include "base/util.h"
+#include "cluster/generation.h"
+
+struct readiness {
+    struct ev_loop *loop;
+    void (*found)(void *data);
+    void *data;
+    const struct generation *gen;
+    int slot;
+    pid_t pid;
+    ev_timer timer;
+    int64_t deadline_ms; /* ready by then at the latest */
+    double interval_s;   /* until the next look */
+};
+
+/* Begins to watch the process as the generation's `ready` asks for; NOTIFY watches nothing.
+ * `found` is called at most once, never from inside this call. */
+void readiness_begin(struct readiness *r, struct ev_loop *loop, const struct generation *gen,
+                     int slot, pid_t pid, void (*found)(void *data), void *data);
+
+/* Stops watching. May be called at any time, also twice. */
+void readiness_end(struct readiness *r);
+
+#endif

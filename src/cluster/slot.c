@@ -1,0 +1,396 @@
+#include "cluster/slot.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "policy/restart.h"
+
+/* The timer ----------------------------------------------------------------------------------- */
+
+static void arm_ms(struct slot *s, int64_t ms)
+{
+    ev_now_update(s->loop);
+    ev_timer_stop(s->loop, &s->timer);
+    ev_timer_set(&s->timer, (double)ms / 1000., 0.);
+    ev_timer_start(s->loop, &s->timer);
+    s->timer_ms = clock_ms() + ms;
+}
+
+static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
+{
+    struct slot *s = timer->data;
+
+    if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING)
+        snprintf(s->reason, sizeof(s->reason), "not ready in time");
+    slot_post(s, EVENT_TIMEOUT);
+}
+
+/* Workers ------------------------------------------------------------------------------------- */
+
+static const struct worker_ops worker_ops;
+
+static bool has_workers(const struct slot *s)
+{
+    return s->cur || s->next || s->leaving;
+}
+
+/* A worker may have left flags, options or a short backlog on the socket. Not while another one
+ * accepts from it: clearing O_NONBLOCK under an event loop would block it. */
+static void restore_sockets(struct slot *s)
+{
+    const struct generation *g = s->wanted;
+
+    if (has_workers(s))
+        return;
+    for (size_t i = 0; i < g->nlisteners; i++) {
+        int r = listener_restore(g->listeners[i], s->index);
+
+        if (r < 0)
+            log_warn(&s->who, "cannot restore the socket of %s: %s",
+                     listener_address(g->listeners[i]), strerror(-r));
+    }
+}
+
+/* Starts a worker into `place`; when that fails the loss of that worker is the next event. */
+static void start_into(struct slot *s, struct worker **place, enum slot_event gone)
+{
+    const struct worker_start start = {
+        .loop = s->loop,
+        .ops = &worker_ops,
+        .data = s,
+        .gen = s->wanted,
+        .slot = s->index,
+        .workers = s->wanted->workers,
+        .starts = ++s->starts,
+    };
+    struct why why;
+    int r;
+
+    restore_sockets(s);
+    r = worker_start(&start, place, &why);
+    if (r == 0) {
+        log_info(&(*place)->who, "started, generation %u", s->wanted->number);
+        return;
+    }
+    log_error(&s->who, "cannot start a worker: %s", why.text);
+    snprintf(s->reason, sizeof(s->reason), "%s", why.text);
+    *place = NULL;
+    slot_post(s, gone);
+    s->ops->start_failed(s->data, s, &(struct spawn_error){.stage = SPAWN_STAGE_FORK, .err = -r});
+}
+
+static void let_go(struct slot *s, struct worker **place, enum worker_end how)
+{
+    struct worker *w = *place;
+
+    if (!w)
+        return;
+    *place = NULL;
+    w->link = s->leaving;
+    s->leaving = w;
+    worker_end(w, how);
+}
+
+static void forget(struct slot *s, struct worker *w)
+{
+    for (struct worker **p = &s->leaving; *p; p = &(*p)->link)
+        if (*p == w) {
+            *p = w->link;
+            return;
+        }
+}
+
+/* The actions of the table -------------------------------------------------------------------- */
+
+static void act_disarm(struct slot *s)
+{
+    ev_timer_stop(s->loop, &s->timer);
+}
+
+static void act_count_failure(struct slot *s)
+{
+    s->failures++;
+}
+
+static void act_reset_failures(struct slot *s)
+{
+    s->failures = 0;
+}
+
+static void act_stop_cur(struct slot *s)
+{
+    let_go(s, &s->cur, WORKER_END_STOP);
+}
+
+static void act_stop_next(struct slot *s)
+{
+    let_go(s, &s->next, WORKER_END_STOP);
+}
+
+static void act_abort_cur(struct slot *s)
+{
+    let_go(s, &s->cur, WORKER_END_ABORT);
+}
+
+static void act_kill_all(struct slot *s)
+{
+    let_go(s, &s->cur, WORKER_END_KILL);
+    let_go(s, &s->next, WORKER_END_KILL);
+    for (struct worker *w = s->leaving; w; w = w->link)
+        worker_end(w, WORKER_END_KILL);
+}
+
+static void act_promote(struct slot *s)
+{
+    s->cur = s->next;
+    s->next = NULL;
+}
+
+static void act_arm_start(struct slot *s)
+{
+    arm_ms(s, s->wanted->pool->start_timeout_ms);
+}
+
+static void act_arm_prove(struct slot *s)
+{
+    arm_ms(s, s->wanted->pool->min_uptime_ms);
+}
+
+static void act_arm_backoff(struct slot *s)
+{
+    const struct pool_settings *pool = s->wanted->pool;
+    int64_t ms =
+        restart_delay_ms(s->failures, pool->backoff_ms, pool->backoff_max_ms, (uint32_t)random());
+
+    log_warn(&s->who, "failed start number %u: next start in %lld ms", s->failures, (long long)ms);
+    arm_ms(s, ms);
+}
+
+static void act_spawn(struct slot *s)
+{
+    start_into(s, &s->cur, EVENT_GONE);
+}
+
+static void act_spawn_next(struct slot *s)
+{
+    start_into(s, &s->next, EVENT_NEXT_GONE);
+}
+
+static void act_tell_failed(struct slot *s)
+{
+    s->ops->outcome(s->data, s, false);
+}
+
+static void act_tell_done(struct slot *s)
+{
+    s->ops->outcome(s->data, s, true);
+}
+
+static void act_tell_down(struct slot *s)
+{
+    s->ops->down(s->data, s);
+}
+
+/* In the order of the bits of enum slot_action. */
+static void (*const actions[])(struct slot *s) = {
+    act_disarm,     act_count_failure, act_reset_failures, act_stop_cur,
+    act_stop_next,  act_abort_cur,     act_kill_all,       act_promote,
+    act_arm_start,  act_arm_prove,     act_arm_backoff,    act_spawn,
+    act_spawn_next, act_tell_failed,   act_tell_done,      act_tell_down,
+};
+
+/* Events -------------------------------------------------------------------------------------- */
+
+static void step(struct slot *s, enum slot_event event)
+{
+    struct slot_cell cell = slot_fsm_step(s->state, event);
+
+    if (!cell.valid) {
+        log_error(&s->who, "event %s cannot happen while %s: ignored", slot_fsm_event_name(event),
+                  slot_fsm_state_name(s->state));
+        return;
+    }
+    log_debug(&s->who, "%s: %s -> %s", slot_fsm_event_name(event), slot_fsm_state_name(s->state),
+              slot_fsm_state_name(cell.next));
+    s->state = cell.next;
+    for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+        if (cell.actions & (1u << i))
+            actions[i](s);
+}
+
+/* An action may bring the next event about (a fork that fails): it waits until the cell at hand is
+ * done. Those above post from the loop, never from a callback of a slot, so that no more than this
+ * one can wait. */
+void slot_post(struct slot *s, enum slot_event event)
+{
+    if (s->nqueued == ARRAY_SIZE(s->queue)) {
+        log_error(&s->who, "event %s lost", slot_fsm_event_name(event));
+        return;
+    }
+    s->queue[s->nqueued++] = event;
+    if (s->running)
+        return;
+    s->running = true;
+    while (s->nqueued > 0) {
+        event = s->queue[0];
+        memmove(s->queue, s->queue + 1, --s->nqueued * sizeof(*s->queue));
+        step(s, event);
+        if (s->nqueued == 0 && slot_fsm_leaving(s->state) && !s->leaving)
+            s->queue[s->nqueued++] = EVENT_LEFT;
+    }
+    s->running = false;
+    s->ops->changed(s->data, s); /* may free the slot */
+}
+
+static void on_worker_ready(void *data, struct worker *w)
+{
+    struct slot *s = data;
+
+    log_info(&w->who, "ready after %lld ms", (long long)(w->ready_ms - w->started_ms));
+    if (w == s->cur)
+        slot_post(s, EVENT_READY);
+    else if (w == s->next)
+        slot_post(s, EVENT_NEXT_READY);
+}
+
+static void on_worker_sick(void *data, struct worker *w, const char *reason)
+{
+    struct slot *s = data;
+
+    if (w != s->cur && w != s->next)
+        return; /* it is on its way out already */
+    log_error(&w->who, "%s: aborting it", reason);
+    snprintf(s->reason, sizeof(s->reason), "%s", reason);
+    if (w == s->cur)
+        slot_post(s, EVENT_SICK);
+    else
+        worker_end(w, WORKER_END_ABORT);
+}
+
+/* Tells of an end in the log: an expected one quietly. */
+static void log_end(struct slot *s, struct worker *w, const char *what)
+{
+    bool expected = w != s->cur && w != s->next;
+
+    log_write(expected ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, &w->who, "%s after %lld ms", what,
+              (long long)(clock_ms() - w->started_ms));
+}
+
+static void on_worker_gone(void *data, struct worker *w)
+{
+    struct slot *s = data;
+    enum slot_event event = w == s->cur ? EVENT_GONE : w == s->next ? EVENT_NEXT_GONE : EVENT_LEFT;
+    struct spawn_error error = w->exit.error;
+    bool never_ran = w->exit.kind == WORKER_EXIT_START;
+    CLEANUP_BUF struct buf what = BUF_INIT;
+
+    worker_exit_describe(w, &what);
+    log_end(s, w, buf_str(&what));
+    s->last_exit = w->exit;
+    if (event == EVENT_GONE)
+        s->cur = NULL;
+    else if (event == EVENT_NEXT_GONE)
+        s->next = NULL;
+    else
+        forget(s, w);
+    if (event != EVENT_LEFT) {
+        snprintf(s->reason, sizeof(s->reason), "%s", buf_str(&what));
+        s->restarts += event == EVENT_GONE;
+    }
+    worker_free(w);
+    if (event != EVENT_LEFT || !s->leaving)
+        slot_post(s, event);
+    if (never_ran && event != EVENT_LEFT) /* then the slot is still wanted, and there */
+        s->ops->start_failed(s->data, s, &error);
+}
+
+/* The process stays, but nothing waits for it any longer. It is reaped as a stranger one day. */
+static void on_worker_stuck(void *data, struct worker *w)
+{
+    struct slot *s = data;
+
+    forget(s, w);
+    worker_free(w);
+    if (!s->leaving)
+        slot_post(s, EVENT_LEFT);
+}
+
+static void on_extend_start(void *data, struct worker *w, int64_t ms)
+{
+    struct slot *s = data;
+
+    if ((w == s->cur || w == s->next) && ev_is_active(&s->timer) && s->timer_ms < clock_ms() + ms)
+        arm_ms(s, ms);
+}
+
+static const struct worker_ops worker_ops = {
+    .ready = on_worker_ready,
+    .sick = on_worker_sick,
+    .gone = on_worker_gone,
+    .stuck = on_worker_stuck,
+    .extend_start = on_extend_start,
+};
+
+/* From above ---------------------------------------------------------------------------------- */
+
+struct slot *slot_new(struct ev_loop *loop, const struct slot_ops *ops, void *data, int index,
+                      struct generation *wanted)
+{
+    struct slot *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    s->ops = ops;
+    s->data = data;
+    s->loop = loop;
+    s->index = index;
+    ev_init(&s->timer, on_timer);
+    s->timer.data = s;
+    slot_want(s, wanted);
+    return s;
+}
+
+void slot_free(struct slot *s)
+{
+    ev_timer_stop(s->loop, &s->timer);
+    generation_unref(s->wanted);
+    free(s);
+}
+
+void slot_want(struct slot *s, struct generation *wanted)
+{
+    generation_ref(wanted);
+    generation_unref(s->wanted);
+    s->wanted = wanted;
+    s->who = (struct log_who){.pool = wanted->pool->name, .slot = s->index};
+}
+
+bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
+{
+    if ((s->cur && worker_child_gone(s->cur, pid, code, status)) ||
+        (s->next && worker_child_gone(s->next, pid, code, status)))
+        return true;
+    for (struct worker *w = s->leaving, *link; w; w = link) {
+        link = w->link;
+        if (worker_child_gone(w, pid, code, status))
+            return true;
+    }
+    return false;
+}
+
+void slot_signal(struct slot *s, int signo)
+{
+    if (s->cur)
+        worker_signal(s->cur, signo);
+    if (s->next)
+        worker_signal(s->next, signo);
+    for (struct worker *w = s->leaving; w; w = w->link)
+        worker_signal(w, signo);
+}
+
+bool slot_is_ready(const struct slot *s)
+{
+    return slot_fsm_serving(s->state) && s->cur && worker_is_ready(s->cur);
+}

@@ -1,0 +1,67 @@
+/* A worker position of a pool. The only writer of a slot's state: every event is looked up in the
+ * table of policy/slot_fsm.h, the action bits run in the order of their values, one line is logged.
+ */
+#ifndef PREFORKD_CLUSTER_SLOT_H
+#define PREFORKD_CLUSTER_SLOT_H
+
+#include "cluster/worker.h"
+#include "policy/slot_fsm.h"
+
+struct slot;
+
+/* None of them may post an event to a slot: do that from the loop. */
+struct slot_ops {
+    /* the outcome of a replacement that the rollout may be waiting for */
+    void (*outcome)(void *data, struct slot *s, bool ok);
+    void (*down)(void *data, struct slot *s);
+    void (*changed)(void *data,
+                    struct slot *s); /* state or readiness; may free a slot that is down */
+    /* a worker never came to run its program; `w` is NULL when there was no process */
+    void (*start_failed)(void *data, struct slot *s, const struct spawn_error *error);
+};
+
+struct slot {
+    const struct slot_ops *ops;
+    void *data;
+    struct ev_loop *loop;
+    int index;
+    struct generation *wanted; /* what the next start uses */
+    struct log_who who;
+
+    enum slot_state state;
+    struct worker *cur, *next, *leaving; /* leaving: a list by `link` */
+    unsigned failures;                   /* failed starts in a row */
+    unsigned starts;
+    unsigned restarts; /* starts after the first one that no reload asked for */
+    struct worker_exit last_exit;
+    char reason[256]; /* why the last replacement or start failed */
+
+    /* private */
+    ev_timer timer;
+    int64_t timer_ms; /* when it fires, monotonic */
+    enum slot_event queue[4];
+    unsigned nqueued;
+    bool running;
+};
+
+/* A slot that is down. */
+struct slot *slot_new(struct ev_loop *loop, const struct slot_ops *ops, void *data, int index,
+                      struct generation *wanted);
+void slot_free(struct slot *s); /* it must be down */
+
+/* EVENT_START, EVENT_STOP, EVENT_KILL, EVENT_REPLACE or EVENT_CANCEL from above. */
+void slot_post(struct slot *s, enum slot_event event);
+
+/* What the next start uses. */
+void slot_want(struct slot *s, struct generation *wanted);
+
+/* A child of the master ended; whether it was one of this slot's. */
+bool slot_child_gone(struct slot *s, pid_t pid, int code, int status);
+
+/* A signal to the main process of each of its workers. */
+void slot_signal(struct slot *s, int signo);
+
+/* Its current worker accepts connections. */
+bool slot_is_ready(const struct slot *s);
+
+#endif

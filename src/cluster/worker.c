@@ -1,0 +1,334 @@
+#include "cluster/worker.h"
+
+#include <signal.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "cluster/launch.h"
+
+#define ABORT_GRACE_MS  5000    /* for a core dump; never longer than stop-timeout */
+#define STUCK_GRACE_MS  5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
+#define EXTEND_LIMIT_MS 3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
+
+static void arm_ms(struct worker *w, ev_timer *timer, int64_t ms)
+{
+    ev_now_update(w->loop);
+    ev_timer_stop(w->loop, timer);
+    ev_timer_set(timer, (double)ms / 1000., 0.);
+    ev_timer_start(w->loop, timer);
+}
+
+static void on_watchdog(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
+{
+    struct worker *w = timer->data;
+
+    w->ops->sick(w->data, w, "missed its watchdog");
+}
+
+static void feed_watchdog(struct worker *w)
+{
+    if (w->gen->pool->watchdog_ms > 0 && w->state == WORKER_READY)
+        arm_ms(w, &w->watchdog, w->gen->pool->watchdog_ms);
+}
+
+static void become_ready(void *data)
+{
+    struct worker *w = data;
+
+    if (w->state != WORKER_STARTING)
+        return;
+    readiness_end(&w->readiness);
+    w->state = WORKER_READY;
+    w->ready_ms = clock_ms();
+    feed_watchdog(w);
+    w->ops->ready(w->data, w);
+}
+
+/* The end ------------------------------------------------------------------------------------ */
+
+static void kill_group(struct worker *w)
+{
+    /* Right after the fork it may not lead a group yet, hence its pid as well. */
+    kill(-w->pid, SIGKILL);
+    kill(w->pid, SIGKILL);
+    if (w->main_pid != w->pid)
+        kill(w->main_pid, SIGKILL);
+    w->killed = true;
+}
+
+static void on_end_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
+{
+    struct worker *w = timer->data;
+
+    if (!w->killed) {
+        log_warn(&w->who, "did not stop in time: killing its process group");
+        kill_group(w);
+        arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
+        return;
+    }
+    w->stuck = true;
+    log_error(&w->who, "cannot be killed (uninterruptible or frozen): going on without it");
+    w->ops->stuck(w->data, w);
+}
+
+void worker_signal(struct worker *w, int signo)
+{
+    if (w->state != WORKER_GONE)
+        kill(w->main_pid, signo);
+}
+
+void worker_end(struct worker *w, enum worker_end how)
+{
+    int64_t stop_ms = w->gen->pool->stop_timeout_ms;
+    int64_t abort_ms = stop_ms < ABORT_GRACE_MS ? stop_ms : ABORT_GRACE_MS;
+
+    if (w->state == WORKER_GONE || w->killed)
+        return;
+    readiness_end(&w->readiness);
+    ev_timer_stop(w->loop, &w->watchdog);
+    w->state = WORKER_DRAINING;
+    if (how == WORKER_END_KILL) {
+        kill_group(w);
+        arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
+        return;
+    }
+    worker_signal(w, how == WORKER_END_ABORT ? SIGABRT : (int)w->gen->pool->stop_signal);
+    arm_ms(w, &w->end_timer, how == WORKER_END_ABORT ? abort_ms : stop_ms);
+}
+
+static void set_exit(struct worker *w, int code, int status)
+{
+    if (w->exit.kind == WORKER_EXIT_START)
+        return;
+    w->exit.kind = code == CLD_EXITED ? WORKER_EXIT_CODE : WORKER_EXIT_SIGNAL;
+    w->exit.code = status;
+}
+
+static void stop_watching(struct worker *w)
+{
+    readiness_end(&w->readiness);
+    ev_timer_stop(w->loop, &w->watchdog);
+    ev_timer_stop(w->loop, &w->end_timer);
+    if (w->result_io.fd >= 0) {
+        ev_io_stop(w->loop, &w->result_io);
+        close(w->result_io.fd);
+        w->result_io.fd = -1;
+    }
+    if (w->main_io.fd >= 0) {
+        ev_io_stop(w->loop, &w->main_io);
+        close(w->main_io.fd);
+        w->main_io.fd = -1;
+    }
+    notify_server_close(w->notify);
+    w->notify = NULL;
+}
+
+static void worker_over(struct worker *w)
+{
+    kill(-w->pid, SIGKILL); /* leftovers would go on accepting from the slot's socket */
+    w->state = WORKER_GONE;
+    w->exit.at_wall_ms = clock_wall_ms();
+    stop_watching(w);
+    w->ops->gone(w->data, w);
+}
+
+/* The start ---------------------------------------------------------------------------------- */
+
+/* Takes what the child reported on its way to exec; returns false while that is not known. */
+static bool take_result(struct worker *w)
+{
+    struct spawn_error error;
+    int r;
+
+    if (w->result_io.fd < 0)
+        return true;
+    r = spawn_result(w->result_io.fd, &error);
+    if (r == -EAGAIN)
+        return false;
+    ev_io_stop(w->loop, &w->result_io);
+    close(w->result_io.fd);
+    w->result_io.fd = -1;
+    if (r == 0) {
+        w->exit.kind = WORKER_EXIT_START;
+        w->exit.error = error;
+    } else {
+        w->gen->ran = true;
+    }
+    return true;
+}
+
+static void on_result(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
+{
+    struct worker *w = io->data;
+
+    if (!take_result(w) || w->exit.kind == WORKER_EXIT_START || w->state != WORKER_STARTING)
+        return; /* after a failure the child ends at once and worker_child_gone() follows */
+    readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->pid, become_ready, w);
+}
+
+/* The main process ended that was not the one we forked; its status is the reaper's business. */
+static void on_main_gone(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
+{
+    struct worker *w = io->data;
+
+    worker_over(w);
+}
+
+static void set_main_pid(struct worker *w, pid_t pid)
+{
+    int fd;
+
+    if (pid == w->main_pid || !sys_is_descendant(pid, w->pid))
+        return;
+    fd = sys_pidfd_open(pid);
+    if (fd < 0) {
+        log_warn(&w->who, "MAINPID=%d ignored: %s", (int)pid, strerror(-fd));
+        return;
+    }
+    if (w->main_io.fd >= 0) {
+        ev_io_stop(w->loop, &w->main_io);
+        close(w->main_io.fd);
+    }
+    ev_io_init(&w->main_io, on_main_gone, fd, EV_READ);
+    w->main_io.data = w;
+    ev_io_start(w->loop, &w->main_io);
+    w->main_pid = pid;
+    log_info(&w->who, "main process is now %d", (int)pid);
+}
+
+static void extend(struct worker *w, uint64_t usec)
+{
+    int64_t ms = usec / 1000 < EXTEND_LIMIT_MS ? (int64_t)(usec / 1000) : EXTEND_LIMIT_MS;
+
+    if (w->state == WORKER_STARTING)
+        w->ops->extend_start(w->data, w, ms);
+    else if (ev_is_active(&w->end_timer) && !w->killed &&
+             ev_timer_remaining(w->loop, &w->end_timer) < (double)ms / 1000.)
+        arm_ms(w, &w->end_timer, ms);
+}
+
+static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNUSED)
+{
+    struct worker *w = data;
+
+    if (msg->bits & NOTIFY_STATUS)
+        memcpy(w->status, msg->status, sizeof(w->status));
+    if (msg->bits & NOTIFY_MAINPID)
+        set_main_pid(w, msg->main_pid);
+    if (msg->bits & NOTIFY_EXTEND_TIMEOUT)
+        extend(w, msg->extend_usec);
+    if (msg->bits & NOTIFY_WATCHDOG)
+        feed_watchdog(w);
+    if ((msg->bits & NOTIFY_STOPPING) && w->state == WORKER_READY) {
+        w->state = WORKER_DRAINING;
+        ev_timer_stop(w->loop, &w->watchdog);
+        arm_ms(w, &w->end_timer, w->gen->pool->stop_timeout_ms);
+        log_info(&w->who, "says that it is stopping");
+    }
+    /* The last two may end in the owner's hands, which may free the worker. */
+    if (msg->bits & NOTIFY_WATCHDOG_TRIGGER)
+        w->ops->sick(w->data, w, "triggered its watchdog");
+    else if (msg->bits & NOTIFY_READY)
+        become_ready(w);
+}
+
+static const struct notify_server_ops notify_ops = {.message = on_notify};
+
+static struct worker *worker_new(const struct worker_start *start)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return NULL;
+    w->ops = start->ops;
+    w->data = start->data;
+    w->loop = start->loop;
+    w->gen = generation_ref(start->gen);
+    w->slot = start->slot;
+    w->started_ms = clock_ms();
+    ev_init(&w->watchdog, on_watchdog);
+    ev_init(&w->end_timer, on_end_timer);
+    ev_io_init(&w->result_io, on_result, -1, EV_READ);
+    ev_io_init(&w->main_io, on_main_gone, -1, EV_READ);
+    w->watchdog.data = w->end_timer.data = w->result_io.data = w;
+    return w;
+}
+
+int worker_start(const struct worker_start *start, struct worker **out, struct why *why)
+{
+    struct worker *w = worker_new(start);
+    int result_fd, r;
+
+    if (!w)
+        return why_fail_errno(why, -ENOMEM, "worker");
+    r = notify_server_open(w->loop, &notify_ops, w, &w->notify);
+    if (r < 0)
+        why_fail_errno(why, r, "notify socket");
+    else
+        r = launch(start, notify_server_address(w->notify), &w->pid, &result_fd, why);
+    if (r < 0) {
+        worker_free(w);
+        return r;
+    }
+    w->main_pid = w->pid;
+    w->who = (struct log_who){.pool = w->gen->pool->name, .slot = w->slot, .pid = w->pid};
+    notify_server_set_owner(w->notify, w->pid, w->gen->user.set ? w->gen->user.uid : geteuid());
+    ev_io_set(&w->result_io, result_fd, EV_READ);
+    ev_io_start(w->loop, &w->result_io);
+    *out = w;
+    return 0;
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    stop_watching(w);
+    generation_unref(w->gen);
+    free(w);
+}
+
+bool worker_child_gone(struct worker *w, pid_t pid, int code, int status)
+{
+    if (w->state == WORKER_GONE || (pid != w->pid && pid != w->main_pid))
+        return false;
+    if (pid == w->pid)
+        take_result(w);
+    if (pid == w->main_pid) {
+        set_exit(w, code, status);
+        worker_over(w);
+    }
+    return true; /* else a wrapper left its MAINPID to us */
+}
+
+bool worker_is_ready(const struct worker *w)
+{
+    return w->state == WORKER_READY;
+}
+
+const char *worker_state_name(enum worker_state state)
+{
+    static const char *const names[] = {"starting", "ready", "draining", "gone"};
+
+    return names[state];
+}
+
+void worker_exit_describe(const struct worker *w, struct buf *out)
+{
+    const struct worker_exit *e = &w->exit;
+
+    switch (e->kind) {
+    case WORKER_EXIT_NONE: buf_puts(out, "ended"); break;
+    case WORKER_EXIT_CODE: buf_printf(out, "exited with status %d", e->code); break;
+    case WORKER_EXIT_SIGNAL: buf_printf(out, "killed by %s", sys_signal_name(e->code)); break;
+    case WORKER_EXIT_START:
+        if (e->error.stage == SPAWN_STAGE_EXEC)
+            buf_printf(out, "cannot run '%s': %s", w->gen->pool->command.items[0],
+                       strerror(e->error.err));
+        else
+            buf_printf(out, "cannot start: %s: %s", spawn_stage_name(e->error.stage),
+                       strerror(e->error.err));
+        break;
+    }
+}

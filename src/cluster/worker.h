@@ -1,0 +1,101 @@
+/* One process in a slot: from its fork to its end. Tells its owner what happens to it and escalates
+ * from the stop signal to KILL by itself; decides nothing about restarts. */
+#ifndef PREFORKD_CLUSTER_WORKER_H
+#define PREFORKD_CLUSTER_WORKER_H
+
+#include <ev.h>
+
+#include "base/log.h"
+#include "cluster/generation.h"
+#include "cluster/readiness.h"
+#include "mechanism/notify_server.h"
+
+enum worker_state {
+    WORKER_STARTING,
+    WORKER_READY,
+    WORKER_DRAINING, /* told to stop, or says that it stops by itself */
+    WORKER_GONE,
+};
+
+struct worker;
+
+struct worker_ops {
+    void (*ready)(void *data, struct worker *w);
+    void (*sick)(void *data, struct worker *w, const char *reason); /* must be ended */
+    void (*gone)(void *data, struct worker *w);                     /* ended; the owner frees it */
+    void (*stuck)(void *data, struct worker *w); /* KILL had no effect for a while */
+    /* asks for at least `ms` from now before its start counts as failed */
+    void (*extend_start)(void *data, struct worker *w, int64_t ms);
+};
+
+/* How it ended, in the words of status and log. */
+struct worker_exit {
+    enum { WORKER_EXIT_NONE, WORKER_EXIT_CODE, WORKER_EXIT_SIGNAL, WORKER_EXIT_START } kind;
+    int code;                 /* exit status, or the signal's number */
+    struct spawn_error error; /* kind START: it never came to run its program */
+    int64_t at_wall_ms;
+};
+
+struct worker {
+    struct worker *link; /* for the owner's lists */
+    const struct worker_ops *ops;
+    void *data;
+    struct ev_loop *loop;
+    struct generation *gen;
+    int slot;
+    pid_t pid;      /* the process that was forked: its session and process group have this id */
+    pid_t main_pid; /* what it named as MAINPID, else pid */
+    enum worker_state state;
+    bool killed; /* KILL was sent */
+    bool stuck;
+    int64_t started_ms, ready_ms; /* monotonic; ready_ms 0: not yet */
+    char status[256];             /* its last STATUS= */
+    struct worker_exit exit;
+    struct log_who who;
+
+    /* private */
+    struct notify_server *notify;
+    struct readiness readiness;
+    ev_io result_io; /* how the exec went */
+    ev_io main_io;   /* the pidfd of main_pid when that is not pid */
+    ev_timer watchdog;
+    ev_timer end_timer;
+};
+
+struct worker_start {
+    struct ev_loop *loop;
+    const struct worker_ops *ops;
+    void *data;
+    struct generation *gen;
+    int slot;
+    int workers;     /* PREFORK_WORKERS */
+    unsigned starts; /* SERVER_STARTER_GENERATION */
+};
+
+/* Forks it. On failure -errno with the reason and, when no process could be made, which limit. */
+int worker_start(const struct worker_start *start, struct worker **out, struct why *why);
+
+/* Frees what is left; the process must be gone or given up. */
+void worker_free(struct worker *w);
+
+enum worker_end { WORKER_END_STOP, WORKER_END_ABORT, WORKER_END_KILL };
+
+/* Begins its end, or makes it harsher: the stop signal or ABRT to the main process, KILL to the
+ * whole process group when its time is over. */
+void worker_end(struct worker *w, enum worker_end how);
+
+void worker_signal(struct worker *w, int signo); /* to the main process */
+
+/* A child ended, while it still is a zombie. Returns whether it was this worker's; when the worker
+ * is over by that, its leftovers are killed and `gone` has been called. */
+bool worker_child_gone(struct worker *w, pid_t pid, int code, int status);
+
+/* Whether it accepts connections now, as far as it tells. */
+bool worker_is_ready(const struct worker *w);
+
+const char *worker_state_name(enum worker_state state);
+
+/* Appends "exited with status 1", "killed by SEGV", "exec '/x': No such file or directory". */
+void worker_exit_describe(const struct worker *w, struct buf *out);
+
+#endif

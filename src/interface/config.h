@@ -1,0 +1,10 @@
+/* Reading the whole configuration: the file, the environment and the command line. */
+#ifndef PREFORKD_INTERFACE_CONFIG_H
+#define PREFORKD_INTERFACE_CONFIG_H
+
+#include "policy/settings.h"
+
+/* One reference in `out`; -errno with the reason, ready to be shown. Never blocks on the file. */
+int config_load(const struct cmdline *cmdline, struct settings **out, struct why *why);
+
+#endif

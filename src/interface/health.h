@@ -1,0 +1,19 @@
+/* The health pages: liveness, readiness and startup for orchestrators and load balancers. */
+#ifndef PREFORKD_INTERFACE_HEALTH_H
+#define PREFORKD_INTERFACE_HEALTH_H
+
+#include <ev.h>
+
+#include "interface/status.h"
+
+struct health;
+
+/* Opens the pages at the `health` setting's address; "off" gives NULL. -errno with the reason. */
+int health_open(struct ev_loop *loop, const char *setting, const struct status *status,
+                struct health **out, struct why *why);
+void health_close(struct health *h); /* NULL is allowed */
+
+/* With the real port. */
+const char *health_address(const struct health *h);
+
+#endif

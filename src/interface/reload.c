@@ -1,0 +1,323 @@
+#include "interface/reload.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "interface/config.h"
+
+struct reload_plan {
+    struct pool *pool;
+    struct generation *old; /* NULL: the pool is new */
+    struct generation *next;
+    int old_wanted;
+    struct rollout rollout;
+};
+
+static void schedule(struct reload *r)
+{
+    ev_timer_stop(r->cluster->loop, &r->kick);
+    ev_timer_set(&r->kick, 0., 0.);
+    ev_timer_start(r->cluster->loop, &r->kick);
+}
+
+/* The first reason is the one that counts. */
+static void PRINTF_LIKE(2, 3) note_failure(struct reload *r, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (r->reason[0])
+        return;
+    va_start(ap, fmt);
+    vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
+    va_end(ap);
+    log_warn(LOG_NOBODY, "reload: %s: keeping the old generation", r->reason);
+}
+
+/* The end ---------------------------------------------------------------------------------------
+ */
+
+static void free_plans(struct reload *r)
+{
+    for (size_t i = 0; i < r->nplans; i++) {
+        generation_unref(r->plans[i].old);
+        generation_unref(r->plans[i].next);
+        rollout_free(&r->plans[i].rollout);
+    }
+    free(r->plans);
+    r->plans = NULL;
+    r->nplans = r->current = r->end = 0;
+    r->back = false;
+}
+
+static void finish(struct reload *r, bool ok)
+{
+    struct settings *next = r->next;
+
+    r->next = NULL;
+    free_plans(r);
+    r->result = ok ? RELOAD_OK : RELOAD_FAILED;
+    r->duration_ms = clock_ms() - r->began_ms;
+    r->at_wall_ms = clock_wall_ms();
+    r->total[ok]++;
+    if (ok)
+        log_info(LOG_NOBODY, "reload complete after %lld ms: generation %u",
+                 (long long)r->duration_ms, r->cluster->generation);
+    else
+        log_error(LOG_NOBODY, "reload failed: %s", r->reason);
+    r->ops->ended(r->data, ok ? next : NULL);
+    settings_unref(next);
+}
+
+/* Every pool's workers are of the new generation: makes that what the pools run. */
+static void commit(struct reload *r)
+{
+    struct cluster *c = r->cluster;
+
+    for (size_t i = 0; i < r->nplans; i++) {
+        struct reload_plan *plan = &r->plans[i];
+
+        pool_set_generation(plan->pool, plan->next);
+        pool_set_workers(plan->pool, plan->next->workers, NULL);
+    }
+    for (size_t i = 0; i < c->npools; i++)
+        if (!settings_pool(r->next, pool_name(c->pools[i]))) {
+            log_info(&(struct log_who){.pool = pool_name(c->pools[i]), .slot = -1},
+                     "no longer configured: stopping it");
+            pool_stop(c->pools[i]);
+        }
+    finish(r, true);
+}
+
+/* Everything is back: what was made for the reload goes. */
+static void revert(struct reload *r)
+{
+    for (size_t i = 0; i < r->nplans; i++) {
+        struct reload_plan *plan = &r->plans[i];
+
+        if (plan->old)
+            pool_set_workers(plan->pool, plan->old_wanted, NULL);
+        else
+            pool_stop(plan->pool);
+    }
+    finish(r, false);
+}
+
+/* The plan --------------------------------------------------------------------------------------
+ */
+
+static void put(struct reload_plan *plan, int slot, struct generation *gen)
+{
+    struct slot *s = plan->pool->slots[slot];
+
+    slot_want(s, gen);
+    slot_post(s, EVENT_REPLACE);
+}
+
+/* Puts the old generation back into a slot. One that came with the reload has none: it is stopped
+ * when the reload has ended. */
+static void put_back(struct reload_plan *plan, int slot)
+{
+    if (plan->old && slot < plan->old_wanted)
+        put(plan, slot, plan->old);
+    else
+        rollout_done(&plan->rollout, slot);
+}
+
+static void carry_out(struct reload *r, struct reload_plan *plan)
+{
+    enum rollout_order order;
+    int slot;
+
+    while ((order = rollout_next(&plan->rollout, &slot)) != ROLLOUT_NONE) {
+        if (order == ROLLOUT_CANCEL)
+            slot_post(plan->pool->slots[slot], EVENT_CANCEL);
+        else if (order == ROLLOUT_RESTORE || r->back)
+            put_back(plan, slot);
+        else
+            put(plan, slot, plan->next);
+    }
+}
+
+/* The plan at hand failed and is back by itself: the plans before it, which had succeeded, are
+ * walked again with the old generation. */
+static void turn_back(struct reload *r)
+{
+    for (size_t i = 0; i < r->current; i++) {
+        struct rollout *plan = &r->plans[i].rollout;
+        int nslots = plan->nslots, batch = plan->batch;
+
+        rollout_free(plan);
+        if (rollout_init(plan, nslots, batch) < 0)
+            rollout_abandon(plan);
+    }
+    r->back = true;
+    r->end = r->current;
+    r->current = 0;
+}
+
+/* Walks the plans in order until one has to wait. */
+static void on_kick(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
+{
+    struct reload *r = timer->data;
+
+    while (r->current < r->end) {
+        struct reload_plan *plan = &r->plans[r->current];
+
+        carry_out(r, plan);
+        if (plan->rollout.phase == ROLLOUT_FORWARD || plan->rollout.phase == ROLLOUT_BACK)
+            return;
+        if (plan->rollout.phase == ROLLOUT_FAILED && !r->back)
+            turn_back(r);
+        else
+            r->current++;
+    }
+    if (r->back)
+        revert(r);
+    else
+        commit(r);
+}
+
+void reload_outcome(struct reload *r, struct pool *p, int slot, bool ok)
+{
+    struct reload_plan *plan;
+    struct slot *s = p->slots[slot];
+
+    if (r->result != RELOAD_RUNNING || r->current >= r->end || r->plans[r->current].pool != p)
+        return;
+    plan = &r->plans[r->current];
+    if (ok || r->back) {
+        rollout_done(&plan->rollout, slot);
+    } else {
+        if (plan->rollout.phase == ROLLOUT_FORWARD)
+            note_failure(r, "%s slot %d: %s", pool_name(p), slot, s->reason);
+        if (plan->old && slot < plan->old_wanted)
+            slot_want(s, plan->old);
+        rollout_failed(&plan->rollout, slot);
+    }
+    schedule(r);
+}
+
+/* The beginning ---------------------------------------------------------------------------------
+ */
+
+static int prepare_pool(struct reload *r, size_t index, struct why *why)
+{
+    struct cluster *c = r->cluster;
+    struct reload_plan *plan = &r->plans[index];
+    struct pool *pool = cluster_pool(c, r->next->pools[index].name);
+    struct generation *next;
+    int result;
+
+    if (pool && pool->stopping)
+        return why_fail(why, -EBUSY, "[pool:%s] is still stopping", pool_name(pool));
+    result = generation_open(r->next, index, c->generation, pool ? pool->gen : NULL, &c->inherited,
+                             pool ? pool->nslots : 0, &next, why);
+    if (result < 0)
+        return result;
+    plan->next = next;
+    if (pool)
+        plan->old = generation_ref(pool->gen);
+    else
+        pool = cluster_new_pool(c, next);
+    if (!pool)
+        return why_fail_errno(why, -ENOMEM, "pool");
+    plan->pool = pool;
+    plan->old_wanted = pool->wanted;
+    if (pool->wanted < next->workers)
+        pool->wanted = next->workers;
+    r->nplans = index + 1;
+    result = pool_grow(pool, next, next->workers, why);
+    if (result < 0)
+        return result;
+    return rollout_init(&plan->rollout, next->workers,
+                        count_of(next->pool->reload_batch, next->workers));
+}
+
+static int prepare(struct reload *r, const struct settings *now, struct why *why)
+{
+    int result = config_load(r->cmdline, &r->next, why);
+
+    if (result == 0)
+        result = settings_check_reload(now, r->next, why);
+    if (result < 0)
+        return result;
+    r->plans = calloc(r->next->npools, sizeof(*r->plans));
+    if (!r->plans)
+        return why_fail_errno(why, -ENOMEM, "reload");
+    r->cluster->generation++;
+    for (size_t i = 0; i < r->next->npools && result == 0; i++)
+        result = prepare_pool(r, i, why);
+    return result;
+}
+
+void reload_request(struct reload *r, const struct settings *now)
+{
+    struct why why = {0};
+
+    if (r->result == RELOAD_RUNNING) {
+        r->again = true;
+        return;
+    }
+    r->again = false;
+    r->result = RELOAD_RUNNING;
+    r->reason[0] = '\0';
+    r->began_ms = clock_ms();
+    log_info(LOG_NOBODY, "reload begins");
+    r->ops->begun(r->data);
+    if (prepare(r, now, &why) < 0) {
+        note_failure(r, "%s", why.text);
+        revert(r);
+        return;
+    }
+    r->end = r->nplans;
+    schedule(r);
+}
+
+void reload_init(struct reload *r, struct cluster *cluster, const struct cmdline *cmdline,
+                 const struct reload_ops *ops, void *data)
+{
+    *r = (struct reload){.cluster = cluster, .cmdline = cmdline, .ops = ops, .data = data};
+    ev_init(&r->kick, on_kick);
+    r->kick.data = r;
+}
+
+void reload_free(struct reload *r)
+{
+    if (r->cluster)
+        ev_timer_stop(r->cluster->loop, &r->kick);
+    free_plans(r);
+    settings_unref(r->next);
+    r->next = NULL;
+}
+
+void reload_abandon(struct reload *r)
+{
+    r->again = false;
+    if (r->result != RELOAD_RUNNING)
+        return;
+    ev_timer_stop(r->cluster->loop, &r->kick);
+    note_failure(r, "the master stops");
+    finish(r, false);
+}
+
+bool reload_take_request(struct reload *r)
+{
+    bool again = r->again;
+
+    r->again = false;
+    return again;
+}
+
+bool reload_is_running(const struct reload *r)
+{
+    return r->result == RELOAD_RUNNING;
+}
+
+const char *reload_result_name(enum reload_result result)
+{
+    static const char *const names[] = {"none", "running", "ok", "failed"};
+
+    return names[result];
+}

@@ -1,0 +1,50 @@
+#include "interface/status.h"
+
+static bool pool_is_short(const struct pool *p)
+{
+    return pool_ready(p) < pool_min_ready(p);
+}
+
+static void describe_pool(const struct pool *p, struct buf *out)
+{
+    buf_printf(out, "%s %d/%d", pool_name(p), pool_ready(p), p->wanted);
+}
+
+bool status_is_ready(const struct status *s, struct buf *reason)
+{
+    const struct cluster *c = s->cluster;
+    size_t nshort = 0;
+
+    if (s->phase != PHASE_SERVING) {
+        buf_puts(reason, "draining");
+        return false;
+    }
+    for (size_t i = 0; i < c->npools; i++) {
+        if (c->pools[i]->stopping || !pool_is_short(c->pools[i]))
+            continue;
+        if (nshort++ == 0)
+            buf_puts(reason, c->was_ready ? "degraded: " : "starting: ");
+        else
+            buf_puts(reason, ", ");
+        describe_pool(c->pools[i], reason);
+    }
+    return nshort == 0;
+}
+
+void status_line(const struct status *s, struct buf *out)
+{
+    static const char *const phases[] = {"", "draining: ", "stopping: "};
+    const struct cluster *c = s->cluster;
+
+    buf_puts(out, phases[s->phase]);
+    if (reload_is_running(s->reload))
+        buf_puts(out, "reloading: ");
+    for (size_t i = 0; i < c->npools; i++) {
+        if (i > 0)
+            buf_puts(out, ", ");
+        describe_pool(c->pools[i], out);
+    }
+    buf_puts(out, " ready");
+    if (s->reload->result == RELOAD_FAILED)
+        buf_printf(out, "; reload failed: %s", s->reload->reason);
+}

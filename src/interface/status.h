@@ -1,0 +1,28 @@
+/* What is true of the master as a whole, in the words that health pages, the service manager and
+ * the log share. Pulls from the cluster; nobody pushes into it. */
+#ifndef PREFORKD_INTERFACE_STATUS_H
+#define PREFORKD_INTERFACE_STATUS_H
+
+#include "interface/reload.h"
+
+enum phase {
+    PHASE_SERVING,
+    PHASE_DRAINING, /* told to stop; still serving for drain-delay */
+    PHASE_STOPPING,
+};
+
+/* Where to look. `phase` is written by the master alone. */
+struct status {
+    const struct cluster *cluster;
+    const struct reload *reload;
+    enum phase phase;
+};
+
+/* Whether traffic should be sent here: every pool has its min-ready workers and no stop is under
+ * way. Appends the reason when not: "starting", "draining", "degraded: web 0/2". */
+bool status_is_ready(const struct status *s, struct buf *reason);
+
+/* Appends one line for people: "web 4/4 ready; last reload failed: ...". */
+void status_line(const struct status *s, struct buf *out);
+
+#endif

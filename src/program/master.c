@@ -1,0 +1,407 @@
+#include "program/master.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "interface/health.h"
+#include "interface/manager.h"
+#include "mechanism/activation.h"
+#include "mechanism/signals.h"
+
+#define KUBERNETES_DRAIN_MS 5000
+#define WORKERS_MAX         4096
+
+struct master {
+    struct ev_loop *loop;
+    struct settings *settings;
+    struct signals *signals;
+    struct cluster cluster;
+    struct reload reload;
+    struct status status;
+    struct manager manager;
+    struct health *health;
+    ev_timer drain;  /* drain-delay */
+    ev_timer settle; /* fires once after a change */
+    int exit_status;
+    bool had_terminal, ignores_hangup;
+    bool wrote_pidfile;
+};
+
+/* Changes ----------------------------------------------------------------------------------------
+ */
+
+static void settle_later(void *data)
+{
+    struct master *m = data;
+
+    if (ev_is_active(&m->settle))
+        return;
+    ev_timer_set(&m->settle, 0., 0.);
+    ev_timer_start(m->loop, &m->settle);
+}
+
+static void on_settle(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
+{
+    struct master *m = timer->data;
+    bool started = m->cluster.started;
+
+    cluster_settle(&m->cluster);
+    if (m->cluster.started && !started)
+        log_info(LOG_NOBODY, "all workers are ready");
+    manager_update(&m->manager);
+    if (m->status.phase == PHASE_STOPPING && cluster_is_down(&m->cluster))
+        ev_break(loop, EVBREAK_ALL);
+}
+
+/* The stop ---------------------------------------------------------------------------------------
+ */
+
+static void stop_workers(struct master *m)
+{
+    ev_timer_stop(m->loop, &m->drain);
+    m->status.phase = PHASE_STOPPING;
+    cluster_stop(&m->cluster);
+    settle_later(m);
+}
+
+static void on_drained(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
+{
+    stop_workers(timer->data);
+}
+
+static int64_t drain_delay_ms(const struct master *m)
+{
+    int64_t ms = m->settings->master.drain_delay_ms;
+
+    if (ms != SETTING_AUTO)
+        return ms;
+    return getenv("KUBERNETES_SERVICE_HOST") ? KUBERNETES_DRAIN_MS : 0;
+}
+
+static void stop_gracefully(struct master *m, const char *cause)
+{
+    int64_t delay_ms = drain_delay_ms(m);
+
+    log_info(LOG_NOBODY, "%s: stopping", cause);
+    m->exit_status = (int)m->settings->master.shutdown_exit_status;
+    m->status.phase = PHASE_DRAINING;
+    reload_abandon(&m->reload);
+    manager_update(&m->manager);
+    if (delay_ms == 0) {
+        stop_workers(m);
+        return;
+    }
+    log_info(LOG_NOBODY, "draining for %lld ms", (long long)delay_ms);
+    ev_timer_set(&m->drain, (double)delay_ms / 1000., 0.);
+    ev_timer_start(m->loop, &m->drain);
+}
+
+static void stop_now(struct master *m, const char *cause)
+{
+    log_warn(LOG_NOBODY, "%s: killing all workers", cause);
+    if (m->status.phase == PHASE_SERVING)
+        m->exit_status = (int)m->settings->master.shutdown_exit_status;
+    reload_abandon(&m->reload);
+    stop_workers(m);
+    cluster_kill(&m->cluster);
+}
+
+static void on_cannot_start(void *data, int status)
+{
+    struct master *m = data;
+
+    if (m->status.phase != PHASE_SERVING)
+        return;
+    m->exit_status = status;
+    m->status.phase = PHASE_DRAINING;
+    ev_timer_set(&m->drain, 0., 0.);
+    ev_timer_start(m->loop, &m->drain);
+}
+
+/* Signals ----------------------------------------------------------------------------------------
+ */
+
+static void on_child(struct master *m, const struct signals_event *e UNUSED)
+{
+    cluster_reap(&m->cluster);
+}
+
+/* A closed terminal shows itself by a signal from the kernel, or from the shell that lost it. */
+static bool terminal_is_gone(const struct master *m, const struct signals_event *e)
+{
+    CLEANUP_CLOSE int fd = -1;
+
+    if (e->from_kernel)
+        return true;
+    if (m->had_terminal)
+        fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    return m->had_terminal && fd < 0;
+}
+
+static void on_stop(struct master *m, const struct signals_event *e)
+{
+    const char *name = sys_signal_name(e->signo);
+
+    if (m->status.phase == PHASE_SERVING)
+        stop_gracefully(m, name);
+    else
+        stop_now(m, name);
+}
+
+static void on_hangup(struct master *m, const struct signals_event *e)
+{
+    if (m->status.phase != PHASE_SERVING) {
+        log_info(LOG_NOBODY, "HUP: ignored, the master is stopping");
+        return;
+    }
+    if (!terminal_is_gone(m, e))
+        reload_request(&m->reload, m->settings);
+    else if (!m->ignores_hangup)
+        stop_gracefully(m, "the terminal was closed");
+}
+
+static void on_quit(struct master *m, const struct signals_event *e)
+{
+    stop_now(m, sys_signal_name(e->signo));
+}
+
+static void on_reopen(struct master *m UNUSED, const struct signals_event *e UNUSED)
+{
+    int r = log_reopen();
+
+    if (r < 0)
+        log_error(LOG_NOBODY, "log-file: cannot open it again: %s", strerror(-r));
+}
+
+static void on_scale(struct master *m, const struct signals_event *e)
+{
+    struct pool *p = m->cluster.pools[0];
+    int n = p->wanted + (e->signo == SIGTTIN ? 1 : -1);
+    struct why why;
+
+    if (m->status.phase != PHASE_SERVING || reload_is_running(&m->reload))
+        log_warn(LOG_NOBODY, "%s: ignored during a reload or stop", sys_signal_name(e->signo));
+    else if (n < 1 || n > WORKERS_MAX)
+        log_warn(LOG_NOBODY, "%s: ignored: workers stay within 1..%d", sys_signal_name(e->signo),
+                 WORKERS_MAX);
+    else if (pool_set_workers(p, n, &why) < 0)
+        log_error(LOG_NOBODY, "%s: %s", sys_signal_name(e->signo), why.text);
+    else
+        log_info(&(struct log_who){.pool = pool_name(p), .slot = -1}, "workers: now %d", n);
+}
+
+static const struct {
+    int signo;
+    void (*handle)(struct master *m, const struct signals_event *e);
+} signal_table[] = {
+    {SIGCHLD, on_child}, {SIGHUP, on_hangup},  {SIGTERM, on_stop},  {SIGINT, on_stop},
+    {SIGQUIT, on_quit},  {SIGUSR1, on_reopen}, {SIGTTIN, on_scale}, {SIGTTOU, on_scale},
+};
+
+static void on_signal(void *data, const struct signals_event *e)
+{
+    struct master *m = data;
+
+    for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++)
+        if (signal_table[i].signo == e->signo)
+            signal_table[i].handle(m, e);
+    cluster_forward_signal(&m->cluster, e->signo);
+}
+
+/* Reload -----------------------------------------------------------------------------------------
+ */
+
+static int configure_log(const struct settings *s)
+{
+    return log_configure(&(struct log_config){
+        .level = (enum log_level)s->master.log_level,
+        .format = (enum log_format)s->master.log_format,
+        .file = s->master.log_file,
+    });
+}
+
+static void on_reload_begun(void *data)
+{
+    struct master *m = data;
+
+    manager_reload_begun(&m->manager);
+}
+
+static void on_reload_ended(void *data, struct settings *settings)
+{
+    struct master *m = data;
+
+    if (settings) {
+        int r = configure_log(settings);
+
+        if (r < 0)
+            log_error(LOG_NOBODY, "log-file '%s': %s: the log goes on as before",
+                      settings->master.log_file, strerror(-r));
+        settings_ref(settings);
+        settings_unref(m->settings);
+        m->settings = settings;
+    }
+    manager_reload_ended(&m->manager);
+    settle_later(m);
+    if (reload_take_request(&m->reload))
+        reload_request(&m->reload, m->settings);
+}
+
+static void on_outcome(void *data, struct pool *p, int slot, bool ok)
+{
+    struct master *m = data;
+
+    reload_outcome(&m->reload, p, slot, ok);
+}
+
+static const struct reload_ops reload_ops = {.begun = on_reload_begun, .ended = on_reload_ended};
+
+static const struct cluster_ops cluster_ops = {
+    .changed = settle_later,
+    .outcome = on_outcome,
+    .cannot_start = on_cannot_start,
+};
+
+/* Start and end ----------------------------------------------------------------------------------
+ */
+
+/* Sockets of the service manager become listeners. */
+static int inherit(const struct settings *s, struct inherited_listeners *out, struct why *why)
+{
+    const struct listener_options options = {.backlog = (int)s->pools[0].backlog, .shared = true};
+    struct activation activation = {0};
+    int r = activation_collect(environ, &activation);
+
+    if (r < 0)
+        return why_fail_errno(why, r, "LISTEN_FDS");
+    out->items = calloc(activation.n + 1, sizeof(*out->items));
+    r = out->items ? 0 : -ENOMEM;
+    for (size_t i = 0; i < activation.n && r == 0; i++) {
+        r = listener_take(util_take_fd(&activation.fds[i].fd), activation.fds[i].name, &options,
+                          &out->items[out->n], why);
+        if (r < 0)
+            why_prefix(why, r, "inherited socket '%s'", activation.fds[i].name);
+        else
+            out->n++;
+    }
+    activation_free(&activation);
+    return r;
+}
+
+static void report(const struct master *m)
+{
+    const struct cluster *c = &m->cluster;
+
+    for (size_t i = 0; i < c->npools; i++) {
+        const struct generation *g = c->pools[i]->gen;
+
+        for (size_t k = 0; k < g->nlisteners; k++)
+            log_info(&(struct log_who){.pool = pool_name(c->pools[i]), .slot = -1},
+                     "listening on %s", listener_address(g->listeners[k]));
+    }
+    if (m->health)
+        log_info(LOG_NOBODY, "health on %s", health_address(m->health));
+}
+
+static int write_pidfile(struct master *m, struct why *why)
+{
+    const char *path = m->settings->master.pidfile;
+    char text[24];
+    int r;
+
+    if (!path)
+        return 0;
+    snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    r = sys_write_file_atomic(path, text, 0644);
+    m->wrote_pidfile = r == 0;
+    return r < 0 ? why_fail_errno(why, r, "pidfile '%s'", path) : 0;
+}
+
+static void look_around(struct master *m)
+{
+    CLEANUP_CLOSE int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct sigaction hup;
+
+    m->had_terminal = tty >= 0;
+    m->ignores_hangup =
+        sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler == SIG_IGN; /* nohup(1) */
+}
+
+/* Everything that can fail for good, before the first worker is started. */
+static int open_all(struct master *m, const struct cmdline *cmdline, struct why *why)
+{
+    struct inherited_listeners inherited = {0};
+    int r;
+
+    look_around(m);
+    r = signals_open(m->loop, on_signal, m, &m->signals);
+    if (r < 0)
+        return why_fail_errno(why, r, "signalfd");
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    sys_raise_nofile();
+    reload_init(&m->reload, &m->cluster, cmdline, &reload_ops, m);
+    m->status = (struct status){.cluster = &m->cluster, .reload = &m->reload};
+    r = inherit(m->settings, &inherited, why);
+    if (r == 0)
+        r = cluster_open(&m->cluster, m->loop, &cluster_ops, m, m->settings, &inherited, why);
+    if (r == 0)
+        r = health_open(m->loop, m->settings->master.health, &m->status, &m->health, why);
+    if (r == 0)
+        r = write_pidfile(m, why);
+    return r;
+}
+
+static void close_all(struct master *m)
+{
+    if (m->wrote_pidfile)
+        unlink(m->settings->master.pidfile);
+    manager_close(&m->manager);
+    health_close(m->health);
+    reload_free(&m->reload);
+    cluster_free(&m->cluster);
+    sys_kill_children();
+    signals_close(m->signals);
+    settings_unref(m->settings);
+    ev_loop_destroy(m->loop);
+    log_close();
+}
+
+static void supervise(struct master *m)
+{
+    log_info(LOG_NOBODY, "preforkd %s started", PACKAGE_VERSION);
+    report(m);
+    manager_open(&m->manager, m->loop, &m->status);
+    cluster_reap(&m->cluster); /* children of an earlier program in this process */
+    cluster_start(&m->cluster);
+    ev_run(m->loop, 0);
+    log_info(LOG_NOBODY, "stopped");
+}
+
+int master_run(struct settings *settings, const struct cmdline *cmdline)
+{
+    struct master m = {.settings = settings, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
+    struct why why = {0};
+    int status = 1;
+    int r;
+
+    ev_init(&m.drain, on_drained);
+    ev_init(&m.settle, on_settle);
+    m.drain.data = m.settle.data = &m;
+    r = configure_log(settings);
+    if (r < 0)
+        why_fail_errno(&why, r, "log-file '%s'", settings->master.log_file);
+    else
+        r = open_all(&m, cmdline, &why);
+    if (r < 0) {
+        log_error(LOG_NOBODY, "%s", why.text);
+    } else {
+        supervise(&m);
+        status = m.exit_status;
+    }
+    close_all(&m);
+    return status;
+}
