@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 
@@ -140,13 +141,17 @@ static void put_out(struct http_server *s, struct conn *c)
     shutdown(c->fd, SHUT_RDWR);
 }
 
-static bool put_out_oldest(struct http_server *s)
+/* Lets a client that is ready be answered, else puts the oldest out. */
+static bool end_one(struct http_server *s)
 {
-    struct conn *oldest = TAILQ_FIRST(&s->waiting);
+    unsigned before = s->count;
 
-    if (!oldest)
+    MHD_run(s->daemon);
+    if (s->count < before)
+        return true;
+    if (TAILQ_EMPTY(&s->waiting))
         return false;
-    put_out(s, oldest);
+    put_out(s, TAILQ_FIRST(&s->waiting));
     MHD_run(s->daemon);
     return true;
 }
@@ -182,15 +187,20 @@ static void run(struct http_server *s)
 
 /* --- Accepting --- */
 
-/* A client that is ready is answered before the oldest is put out. */
 static bool make_room(struct http_server *s)
 {
-    if (s->count >= s->limits.connections)
-        MHD_run(s->daemon);
     while (s->count >= s->limits.connections)
-        if (!put_out_oldest(s))
+        if (!end_one(s))
             return false;
     return true;
+}
+
+/* Without free descriptors accept(2) fails before it looks whether anyone waits. */
+static bool someone_waits(const struct http_server *s)
+{
+    struct pollfd pfd = {.fd = s->listen_fd, .events = POLLIN};
+
+    return poll(&pfd, 1, 0) > 0;
 }
 
 /* Without a free descriptor a connection can be neither taken nor refused, and the listening socket
@@ -215,8 +225,12 @@ static bool accept_failed(struct http_server *s, int err)
         return false;
     if (err == EINTR || err == ECONNABORTED)
         return true;
-    if ((err == EMFILE || err == ENFILE) && (put_out_oldest(s) || refuse_one(s)))
-        return true;
+    if (err == EMFILE || err == ENFILE) {
+        if (!someone_waits(s))
+            return false;
+        if (end_one(s) || refuse_one(s))
+            return true;
+    }
     ev_io_stop(s->loop, &s->accepting);
     ev_timer_set(&s->pause, PAUSE_S, 0.);
     ev_timer_start(s->loop, &s->pause);

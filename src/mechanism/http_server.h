@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 
+/* Valid during the call of the handler. */
 struct http_request {
     const char *method; /* GET or HEAD; the server has answered anything else with 405 */
     const char *path;   /* as sent, without the query; not decoded */

@@ -1,0 +1,660 @@
+#include "mechanism/http_server.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/clock.h"
+
+enum { PATIENCE_MS = 10000, CONNECTIONS = 16, MEMORY = 8192 };
+
+static struct ev_loop *loop;
+static struct http_server *server;
+static struct sockaddr_storage address;
+static socklen_t address_len;
+static unsigned requests;
+static bool last_verbose;
+static char last_method[16];
+static char last_path[256];
+static size_t big_body;
+
+static void handle(void *data, const struct http_request *request, struct http_reply *reply)
+{
+    cr_assert_eq(data, &requests);
+    requests++;
+    last_verbose = request->verbose;
+    snprintf(last_method, sizeof(last_method), "%s", request->method);
+    snprintf(last_path, sizeof(last_path), "%s", request->path);
+    if (!streq(request->path, "/")) {
+        reply->status = 404;
+        buf_puts(&reply->body, "not found\n");
+        return;
+    }
+    buf_puts(&reply->body, request->verbose ? "verbose\n" : "hello\n");
+    for (size_t i = 0; i < big_body; i++)
+        buf_putc(&reply->body, 'x');
+}
+
+static void open_on(int fd, const struct http_limits *limits)
+{
+    signal(SIGPIPE, SIG_IGN);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(listen(fd, 1024), 0);
+    address_len = sizeof(address);
+    cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &address_len), 0);
+    loop = ev_loop_new(EVFLAG_AUTO);
+    cr_assert_eq(http_server_open(loop, fd, limits, handle, &requests, &server), 0);
+}
+
+static void open_with(unsigned connections, int64_t deadline_ms)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    cr_assert_eq(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+    open_on(fd, &(struct http_limits){connections, deadline_ms, MEMORY});
+}
+
+/* A client whose writes and reads never wait: the server runs in the same thread. */
+static int client(void)
+{
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&address, address_len), 0);
+    cr_assert_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    return fd;
+}
+
+static void step(void)
+{
+    ev_run(loop, EVRUN_NOWAIT);
+    poll(NULL, 0, 1);
+}
+
+/* Sends what can be sent and collects the answer until the server closes. */
+static void converse(int fd, const char *data, size_t len, struct buf *answer)
+{
+    int64_t until = clock_ms() + PATIENCE_MS;
+    char chunk[4096];
+
+    while (clock_ms() < until) {
+        ssize_t n = len > 0 ? send(fd, data, len, MSG_NOSIGNAL) : 0;
+
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        }
+        ev_run(loop, EVRUN_NOWAIT);
+        n = recv(fd, chunk, sizeof(chunk), 0);
+        if (n > 0)
+            buf_append(answer, chunk, (size_t)n);
+        else if (n == 0 || errno != EAGAIN)
+            return;
+        else
+            poll(NULL, 0, 1);
+    }
+    cr_assert_fail("the server does not close: \"%s\"", buf_str(answer));
+}
+
+static void ask_bytes(const char *request, size_t len, struct buf *answer)
+{
+    int fd = client();
+
+    converse(fd, request, len, answer);
+    close(fd);
+}
+
+static void ask(const char *request, struct buf *answer)
+{
+    ask_bytes(request, strlen(request), answer);
+}
+
+static int status_of(const struct buf *answer)
+{
+    int status = 0;
+
+    sscanf(buf_str(answer), "HTTP/1.%*1[01] %d", &status);
+    return status;
+}
+
+static int status_to(const char *request)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+
+    ask(request, &answer);
+    return status_of(&answer);
+}
+
+static unsigned descriptors(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 4096; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* Whether only the two watched descriptors keep the loop going: no timer runs. */
+static bool idle(void)
+{
+    bool active;
+
+    ev_unref(loop);
+    ev_unref(loop);
+    active = ev_run(loop, EVRUN_NOWAIT);
+    ev_ref(loop);
+    ev_ref(loop);
+    return !active;
+}
+
+static void wait_for_connections(unsigned n)
+{
+    for (int64_t until = clock_ms() + PATIENCE_MS; clock_ms() < until; step())
+        if (http_server_connections(server) == n)
+            return;
+    cr_assert_fail("%u connections instead of %u", http_server_connections(server), n);
+}
+
+static void wait_for_end(int fd)
+{
+    char c;
+
+    for (int64_t until = clock_ms() + PATIENCE_MS; clock_ms() < until; step())
+        if (recv(fd, &c, 1, 0) == 0)
+            return;
+    cr_assert_fail("the server keeps the connection");
+}
+
+static void on_time_up(struct ev_loop *l, ev_timer *w UNUSED, int events UNUSED)
+{
+    ev_break(l, EVBREAK_ALL);
+}
+
+/* How often the loop turns in 100 ms: a handful of times unless it spins. */
+static unsigned turns(void)
+{
+    unsigned before = ev_iteration(loop);
+    ev_timer timer;
+
+    ev_timer_init(&timer, on_time_up, 0.1, 0.);
+    ev_timer_start(loop, &timer);
+    ev_run(loop, 0);
+    return ev_iteration(loop) - before;
+}
+
+static void tear_down(void)
+{
+    if (!server)
+        return;
+    http_server_close(server);
+    ev_loop_destroy(loop);
+}
+
+static void set_up(void)
+{
+    open_with(CONNECTIONS, 60000);
+}
+
+TestSuite(http_requests, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(http_limits, .fini = tear_down, .timeout = 60);
+
+/* --- Requests --- */
+
+#define HOST "\r\nHost: a\r\n"
+
+Test(http_requests, answers_with_headers_and_body_and_closes)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+    static const char *const wanted[] = {
+        "HTTP/1.1 200 OK\r\n",
+        "\r\nConnection: close\r\n",
+        "\r\nContent-Length: 6\r\n",
+        "\r\nContent-Type: text/plain; charset=utf-8\r\n",
+        "\r\n\r\nhello\n",
+        "\r\nX-Content-Type-Options: nosniff\r\n",
+        "\r\nCache-Control: no-store\r\n",
+    };
+
+    ask("GET / HTTP/1.1" HOST "\r\n", &answer);
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        cr_expect(strstr(buf_str(&answer), wanted[i]), "no %s", wanted[i]);
+    cr_expect_str_eq(last_method, "GET");
+}
+
+Test(http_requests, head_has_the_length_but_no_body)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+
+    ask("HEAD / HTTP/1.1" HOST "\r\n", &answer);
+    cr_expect_eq(status_of(&answer), 200);
+    cr_expect(strstr(buf_str(&answer), "\r\nContent-Length: 6\r\n"));
+    cr_expect_str_eq(buf_str(&answer) + answer.len - 4, "\r\n\r\n");
+    cr_expect_str_eq(last_method, "HEAD");
+}
+
+Test(http_requests, other_methods_are_told_what_is_allowed)
+{
+    static const char *const methods[] = {"POST", "PUT", "DELETE", "OPTIONS", "get", "TRACE"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
+        CLEANUP_BUF struct buf answer = BUF_INIT;
+        CLEANUP_BUF struct buf request = BUF_INIT;
+
+        buf_printf(&request, "%s / HTTP/1.1" HOST "Content-Length: 5\r\n\r\nhello", methods[i]);
+        ask(buf_str(&request), &answer);
+        cr_expect_eq(status_of(&answer), 405, "%s", methods[i]);
+        cr_expect(strstr(buf_str(&answer), "\r\nAllow: GET, HEAD\r\n"));
+    }
+    cr_expect_eq(requests, 0);
+}
+
+/* One request, one answer, one connection; the path as it was sent. */
+static const struct {
+    const char *request;
+    size_t len; /* 0: a string */
+    int status; /* 0: none */
+    const char *path;
+} cases[] = {
+    {"GET / HTTP/1.0\r\n\r\n", 0, 200, "/"},
+    {"GET / HTTP/1.1\nHost: a\n\n", 0, 200, "/"},
+    {"\r\n\r\nGET / HTTP/1.1" HOST "\r\n", 0, 200, "/"},
+    {"GET /? HTTP/1.1" HOST "\r\n", 0, 200, "/"},
+    {"GET //healthz HTTP/1.1" HOST "\r\n", 0, 404, "//healthz"},
+    {"GET /%2e%00 HTTP/1.1" HOST "\r\n", 0, 404, "/%2e%00"},
+    {"GET /a b HTTP/1.1" HOST "\r\n", 0, 404, "/a b"},
+    {"GET http://a/ HTTP/1.1" HOST "\r\n", 0, 404, "http://a/"},
+    {"GET / HTTP/1.1" HOST "Content-Length: 5\r\n\r\nhello", 0, 200, "/"},
+    {"GET / HTTP/1.1" HOST "Content-Length: 500000000\r\n\r\nhello", 0, 200, "/"},
+    {"GET / HTTP/1.1" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 0, 200,
+     "/"},
+    {"GET / HTTP/1.1" HOST "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 0, 200, "/"},
+    {"GET / HTTP/1.1" HOST "Expect: 100-continue\r\n\r\n", 0, 200, "/"},
+    {"GET / HTTP/1.1" HOST "\r\nGET /two HTTP/1.1" HOST "\r\n", 0, 200, "/"},
+    {"POST / HTTP/1.1" HOST "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", 0, 405, ""},
+    {"POST / HTTP/1.1" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 0, 405,
+     ""},
+    {"GET / HTTP/1.1" HOST "Content-Length: -5\r\n\r\nhello", 0, 400, ""},
+    {"GET / HTTP/1.1" HOST "Content-Length: 99999999999999999999999\r\n\r\n", 0, 413, ""},
+    {"GET /\r\n\r\n", 0, 400, ""},
+    {"GET / HTTP/1.1 x" HOST "\r\n", 0, 400, ""},
+    {"GET / HTTP/1.1" HOST "no colon\r\n\r\n", 0, 400, ""},
+    {"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", 29, 200, "/"},
+    {"GET / HTTP/1.1\r\nX\0: b\r\n\r\n", 25, 400, ""},
+    {"GET / HTTP/9.1" HOST "\r\n", 0, 505, ""},
+    {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0", 32, 505, ""},
+    {"GET\r\n\r\n", 0, 0, ""},
+    {"\x16\x03\x01\x02\0\1\0\1\xfc\3\3\xff\xfe z\r\n\r\n", 19, 400, ""},
+};
+
+Test(http_requests, hostile_requests_get_one_answer_at_most)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        CLEANUP_BUF struct buf answer = BUF_INIT;
+        size_t len = cases[i].len ? cases[i].len : strlen(cases[i].request);
+        bool handled = cases[i].path[0];
+
+        requests = 0;
+        last_path[0] = '\0';
+        ask_bytes(cases[i].request, len, &answer);
+        cr_expect_eq(status_of(&answer), cases[i].status, "%s: %s", cases[i].request,
+                     buf_str(&answer));
+        cr_expect_str_eq(last_path, cases[i].path);
+        cr_expect_eq(requests, handled, "%s: %u requests", cases[i].request, requests);
+        cr_expect_not(strstr(buf_str(&answer), "100 Continue"));
+    }
+    cr_expect_eq(http_server_connections(server), 0);
+}
+
+Test(http_requests, a_nul_does_not_lengthen_the_path)
+{
+    static const char request[] = "GET /\0/../x HTTP/1.1" HOST "\r\n";
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+
+    ask_bytes(request, sizeof(request) - 1, &answer);
+    cr_expect_str_eq(last_path, "/");
+}
+
+static int status_of_filled(const char *begin, char fill, size_t len, const char *end)
+{
+    CLEANUP_BUF struct buf request = BUF_INIT;
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+
+    buf_puts(&request, begin);
+    for (size_t i = 0; i < len; i++)
+        buf_putc(&request, fill);
+    buf_puts(&request, end);
+    ask_bytes(buf_str(&request), request.len, &answer);
+    return status_of(&answer);
+}
+
+Test(http_requests, what_is_too_large_is_refused)
+{
+    cr_expect_eq(status_of_filled("GET /", 'a', 4000, " HTTP/1.1" HOST "\r\n"), 404);
+    cr_expect_eq(status_of_filled("GET / HTTP/1.1" HOST "X: ", 'a', 4000, "\r\n\r\n"), 200);
+    cr_expect_eq(status_of_filled("GET /", 'a', 10000, " HTTP/1.1" HOST "\r\n"), 414);
+    cr_expect_eq(status_of_filled("GET /", 'a', 1000000, " HTTP/1.1" HOST "\r\n"), 414);
+    cr_expect_eq(status_of_filled("GET / HTTP/1.1" HOST "X: ", 'a', 10000, "\r\n\r\n"), 431);
+    cr_expect_eq(status_of_filled("GET / HTTP/1.1" HOST "X: ", 'a', 1000000, "\r\n\r\n"), 431);
+    cr_expect_eq(status_of_filled("", 'a', 1000000, ""), 414);
+    cr_expect_eq(status_of_filled("", '\n', 1000000, ""), 414);
+    cr_expect_eq(status_of_filled("GET / HTTP/1.1" HOST, '\xff', 1000000, ""), 431);
+}
+
+Test(http_requests, verbose_is_a_key_of_the_query)
+{
+    static const struct {
+        const char *target;
+        bool verbose;
+    } targets[] = {{"/?verbose", true},   {"/?verbose=0", true}, {"/?a=b&verbose=1", true},
+                   {"/?averbose", false}, {"/?verbosee", false}, {"/?a=verbose", false},
+                   {"/verbose", false},   {"/", false}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+        CLEANUP_BUF struct buf request = BUF_INIT;
+
+        buf_printf(&request, "GET %s HTTP/1.1" HOST "\r\n", targets[i].target);
+        status_to(buf_str(&request));
+        cr_expect_eq(last_verbose, targets[i].verbose, "%s", targets[i].target);
+    }
+}
+
+Test(http_requests, one_byte_at_a_time)
+{
+    static const char request[] = "GET /?verbose HTTP/1.1" HOST "\r\n";
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+    int fd = client();
+
+    for (size_t i = 0; i < sizeof(request) - 1; i++) {
+        cr_assert_eq(send(fd, request + i, 1, MSG_NOSIGNAL), 1);
+        step();
+    }
+    converse(fd, NULL, 0, &answer);
+    cr_expect_eq(status_of(&answer), 200);
+    cr_expect(strstr(buf_str(&answer), "\r\n\r\nverbose\n"));
+    close(fd);
+}
+
+Test(http_requests, a_client_that_has_shut_its_side_is_answered)
+{
+    static const char request[] = "GET / HTTP/1.1" HOST "\r\n";
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+    int fd = client();
+
+    send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL);
+    shutdown(fd, SHUT_WR);
+    converse(fd, NULL, 0, &answer);
+    cr_expect_eq(status_of(&answer), 200);
+    close(fd);
+}
+
+Test(http_requests, a_long_answer_arrives_whole)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+
+    big_body = 4000000;
+    ask("GET / HTTP/1.1" HOST "\r\n", &answer);
+    cr_expect_gt(answer.len, big_body);
+    cr_expect_eq(answer.data[answer.len - 1], 'x');
+}
+
+Test(http_requests, clients_that_reset_leave_nothing)
+{
+    for (int i = 0; i < 100; i++) {
+        int fd = client();
+
+        send(fd, "GET / HT", (size_t)(i % 9), MSG_NOSIGNAL);
+        if (i % 2)
+            step();
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+        close(fd);
+        ev_run(loop, EVRUN_NOWAIT);
+    }
+    wait_for_connections(0);
+    cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
+    cr_expect(idle());
+}
+
+Test(http_requests, descriptors_and_the_timer_go_with_the_connections)
+{
+    unsigned before = descriptors();
+    int fd;
+
+    cr_expect(idle());
+    for (int i = 0; i < 50; i++)
+        cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
+    cr_expect_eq(descriptors(), before);
+    cr_expect(idle());
+    fd = client();
+    wait_for_connections(1);
+    cr_expect_not(idle(), "the deadline has a timer");
+    close(fd);
+    wait_for_connections(0);
+    cr_expect(idle());
+    cr_expect_eq(descriptors(), before);
+}
+
+/* --- Limits --- */
+
+Test(http_limits, close_gives_every_descriptor_back)
+{
+    unsigned before = descriptors();
+    int fds[3];
+
+    open_with(CONNECTIONS, 60000);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = client();
+    wait_for_connections(ARRAY_SIZE(fds));
+    tear_down();
+    server = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    cr_expect_eq(descriptors(), before);
+}
+
+Test(http_limits, a_good_request_is_answered_among_slow_ones)
+{
+    int fds[200];
+
+    open_with(CONNECTIONS, 60000);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        fds[i] = client();
+        send(fds[i], "GET / HTTP/1.1\r\nX: ", i % 19, MSG_NOSIGNAL);
+        if (i % 7 == 0)
+            step();
+        cr_expect_leq(http_server_connections(server), CONNECTIONS);
+    }
+    for (int i = 0; i < 20; i++)
+        cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
+    cr_expect_gt(http_server_connections(server), 0, "the last slow ones are still there");
+    wait_for_end(fds[0]);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+}
+
+Test(http_limits, the_oldest_goes_first)
+{
+    int fds[4];
+    char c;
+
+    open_with(3, 60000);
+    for (size_t i = 0; i < 3; i++) {
+        fds[i] = client();
+        wait_for_connections((unsigned)i + 1);
+    }
+    fds[3] = client();
+    wait_for_end(fds[0]);
+    cr_expect_eq(http_server_connections(server), 3);
+    for (size_t i = 1; i < 4; i++) {
+        cr_expect_eq(recv(fds[i], &c, 1, 0), -1);
+        cr_expect_eq(errno, EAGAIN);
+    }
+}
+
+Test(http_limits, who_is_ready_is_answered_before_the_oldest_goes)
+{
+    static const char request[] = "GET / HTTP/1.1" HOST "\r\n";
+    int fds[3], more[3];
+
+    open_with(ARRAY_SIZE(fds), 60000);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = client();
+    wait_for_connections(ARRAY_SIZE(fds));
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        send(fds[i], request, sizeof(request) - 1, MSG_NOSIGNAL);
+        more[i] = client();
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        CLEANUP_BUF struct buf answer = BUF_INIT;
+
+        converse(fds[i], NULL, 0, &answer);
+        cr_expect_eq(status_of(&answer), 200);
+        cr_expect_eq(recv(more[i], &(char){0}, 1, 0), -1);
+    }
+}
+
+/* Half a request, and after it the end of what the client sends. */
+Test(http_limits, the_deadline_ends_slow_connections)
+{
+    int quiet, trickling, half;
+    int64_t begin_ms;
+
+    open_with(CONNECTIONS, 100);
+    begin_ms = clock_ms();
+    quiet = client();
+    half = client();
+    send(half, "GET / HT", 8, MSG_NOSIGNAL);
+    shutdown(half, SHUT_WR);
+    trickling = client();
+    while (send(trickling, "G", 1, MSG_NOSIGNAL) == 1 && clock_ms() < begin_ms + PATIENCE_MS)
+        step();
+    cr_expect_geq(clock_ms() - begin_ms, 100);
+    wait_for_end(quiet);
+    wait_for_end(half);
+    wait_for_connections(0);
+    cr_expect(idle());
+}
+
+Test(http_limits, the_deadline_holds_for_the_answer_too)
+{
+    int fd;
+
+    big_body = 16000000;
+    open_with(CONNECTIONS, 100);
+    fd = client();
+    send(fd, "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL);
+    wait_for_connections(1);
+    wait_for_connections(0);
+    cr_expect_eq(requests, 1);
+    cr_expect(idle());
+    close(fd);
+}
+
+Test(http_limits, waiting_does_not_turn_the_loop)
+{
+    CLEANUP_BUF struct buf arguments = BUF_INIT;
+    int fds[4];
+
+    big_body = 16000000;
+    open_with(CONNECTIONS, 60000);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = client();
+    send(fds[0], "GET / HT", 8, MSG_NOSIGNAL);
+    send(fds[1], "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL); /* does not read the answer */
+    shutdown(fds[2], SHUT_WR);
+    buf_puts(&arguments, "GET /?"); /* more than the library can hold */
+    for (int i = 0; i < 500; i++)
+        buf_puts(&arguments, "&a");
+    buf_puts(&arguments, " HTTP/1.1" HOST "\r\n");
+    send(fds[3], arguments.data, arguments.len, MSG_NOSIGNAL);
+    for (int i = 0; i < 100; i++)
+        step();
+    cr_expect_gt(http_server_connections(server), 0);
+    cr_expect_lt(turns(), 10);
+}
+
+/* Fills the table of descriptors up. Returns how many it took. */
+static size_t fill_descriptors(int *fds, size_t max)
+{
+    struct rlimit limit;
+    size_t n = 0;
+
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = max;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    while (n < max && (fds[n] = dup(STDERR_FILENO)) >= 0)
+        n++;
+    cr_assert_eq(errno, EMFILE);
+    return n;
+}
+
+Test(http_limits, without_descriptors_new_connections_are_refused)
+{
+    int fds[64], clients[5];
+    size_t n;
+
+    open_with(CONNECTIONS, 60000);
+    for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
+        clients[i] = client();
+    n = fill_descriptors(fds, ARRAY_SIZE(fds));
+    for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
+        wait_for_end(clients[i]);
+    cr_expect_lt(turns(), 10);
+    while (n > 0)
+        close(fds[--n]);
+    cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
+}
+
+Test(http_limits, without_descriptors_the_oldest_makes_room)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+    static const char request[] = "GET / HTTP/1.1" HOST "\r\n";
+    int fds[64], slow, good;
+
+    open_with(CONNECTIONS, 60000);
+    slow = client();
+    wait_for_connections(1);
+    good = client();
+    fill_descriptors(fds, ARRAY_SIZE(fds));
+    wait_for_end(slow);
+    for (int i = 0; i < 10; i++) /* nobody else comes: it may take its time */
+        step();
+    converse(good, request, sizeof(request) - 1, &answer);
+    cr_expect_eq(status_of(&answer), 200);
+}
+
+/* accept(2) fails again and again on a socket that does not listen any more. */
+Test(http_limits, a_broken_listening_socket_does_not_turn_the_loop)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    open_on(fd, &(struct http_limits){CONNECTIONS, 60000, MEMORY});
+    cr_assert_eq(shutdown(fd, SHUT_RDWR), 0);
+    cr_expect_lt(turns(), 10);
+    cr_assert_eq(listen(fd, 16), 0);
+    address_len = sizeof(address);
+    getsockname(fd, (struct sockaddr *)&address, &address_len);
+    cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200, "it is tried again");
+}
+
+Test(http_limits, serves_a_unix_socket)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    char dir[] = "/tmp/http_server.XXXXXX";
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    cr_assert(mkdtemp(dir));
+    snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", dir);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+    open_on(fd, &(struct http_limits){CONNECTIONS, 60000, MEMORY});
+    cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
+    unlink(un.sun_path);
+    rmdir(dir);
+}
