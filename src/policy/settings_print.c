@@ -39,11 +39,14 @@ static void dump_settings(const struct settings *s, const struct pool_settings *
 
     rows = settings_table(&n);
     for (size_t i = 0; i < n; i++) {
-        struct setting_source source = *settings_source(s, pool, &rows[i]);
-        const struct setting_type *type = rows[i].rule.type;
         CLEANUP_BUF struct buf text = BUF_INIT;
+        const struct setting_type *type = rows[i].rule.type;
+        struct setting_source source;
 
-        if (rows[i].pool != (pool != NULL) || (source.origin == ORIGIN_DEFAULT) != defaults)
+        if (rows[i].pool != (pool != NULL))
+            continue;
+        source = *settings_source(s, pool, &rows[i]);
+        if ((source.origin == ORIGIN_DEFAULT) != defaults)
             continue;
         if (!defaults || !headed)
             dump_source(s, &rows[i], source, out);
@@ -67,33 +70,44 @@ void settings_dump(const struct settings *s, struct buf *out)
 
 /* --- --help --- */
 
-#define HELP_INDENT 30
+#define HELP_INDENT 28
 #define HELP_WIDTH  80
 
-/* Appends words from column HELP_INDENT on, breaking lines before HELP_WIDTH. */
-static void help_wrap(const char *text, struct buf *out)
+/* Appends a word from column HELP_INDENT on, breaking the line before HELP_WIDTH. */
+static void help_word(const char *word, size_t len, size_t *column, struct buf *out)
 {
-    size_t column = HELP_INDENT;
+    if (*column == 0) {
+        *column = HELP_INDENT;
+    } else if (*column + 1 + len >= HELP_WIDTH) {
+        buf_printf(out, "\n%*s", HELP_INDENT, "");
+        *column = HELP_INDENT;
+    } else {
+        buf_putc(out, ' ');
+        ++*column;
+    }
+    buf_append(out, word, len);
+    *column += len;
+}
+
+static void help_text(const char *text, const char *default_text, struct buf *out)
+{
+    CLEANUP_BUF struct buf last = BUF_INIT;
+    size_t column = 0;
 
     while (*text) {
         size_t len = strcspn(text, " ");
 
-        if (column > HELP_INDENT && column + 1 + len >= HELP_WIDTH) {
-            buf_printf(out, "\n%*s", HELP_INDENT, "");
-            column = HELP_INDENT;
-        } else if (column > HELP_INDENT) {
-            buf_putc(out, ' ');
-            column++;
-        }
-        buf_append(out, text, len);
-        column += len;
+        help_word(text, len, &column, out);
         text += len + strspn(text + len, " ");
+    }
+    if (default_text) {
+        buf_printf(&last, "(default: %s)", default_text);
+        help_word(buf_str(&last), last.len, &column, out);
     }
     buf_putc(out, '\n');
 }
 
-static void help_option(char letter, const char *name, const char *argument, const char *text,
-                        struct buf *out)
+static void help_head(char letter, const char *name, const char *argument, struct buf *out)
 {
     char letters[] = {'-', letter, ',', '\0'};
     size_t before = out->len, width;
@@ -105,7 +119,6 @@ static void help_option(char letter, const char *name, const char *argument, con
         buf_printf(out, "\n%*s", HELP_INDENT, "");
     else
         buf_printf(out, "%*s", (int)(HELP_INDENT - width), "");
-    help_wrap(text, out);
 }
 
 static void help_settings(bool pool, struct buf *out)
@@ -115,19 +128,14 @@ static void help_settings(bool pool, struct buf *out)
 
     rows = settings_table(&n);
     for (size_t i = 0; i < n; i++) {
-        CLEANUP_BUF struct buf text = BUF_INIT;
-
         if (rows[i].pool != pool)
             continue;
-        buf_puts(&text, rows[i].help);
-        if (rows[i].default_text)
-            buf_printf(&text, " (default: %s)", rows[i].default_text);
-        help_option(cmdline_letter(rows[i].key), rows[i].key, rows[i].argument, buf_str(&text),
-                    out);
+        help_head(cmdline_letter(rows[i].key), rows[i].key, rows[i].argument, out);
+        help_text(rows[i].help, rows[i].default_text, out);
     }
 }
 
-static const char help_head[] =
+static const char help_begin[] =
     "Usage: preforkd [OPTION]... [--] COMMAND [ARG]...\n"
     "       preforkd [OPTION]... --config FILE\n"
     "\n"
@@ -137,7 +145,7 @@ static const char help_head[] =
     "\n"
     "Options:\n";
 
-static const char help_tail[] =
+static const char help_end[] =
     "\n"
     "A TIME is 500ms, 30s, 5m, 1h or 1d; a bare number is seconds. A SIZE may end in\n"
     "K, M, G or T. Every setting is also a key of the file and an environment\n"
@@ -163,13 +171,15 @@ static const char help_tail[] =
 
 void settings_help(struct buf *out)
 {
-    buf_puts(out, help_head);
-    for (const struct cmdline_option *o = cmdline_options; o->name; o++)
-        help_option(o->letter, o->name, o->argument, o->help, out);
+    buf_puts(out, help_begin);
+    for (const struct cmdline_option *o = cmdline_options; o->name; o++) {
+        help_head(o->letter, o->name, o->argument, out);
+        help_text(o->help, NULL, out);
+    }
     buf_puts(out, "\nSettings of the master, in a file under [preforkd]:\n");
     help_settings(false, out);
-    buf_puts(out, "\nSettings of a pool, in a file under [pool:NAME]; on the command line they "
-                  "are for\nevery pool:\n");
+    buf_puts(out,
+             "\nSettings of a pool, in a file under [pool:NAME]; given here, for all pools:\n");
     help_settings(true, out);
-    buf_puts(out, help_tail);
+    buf_puts(out, help_end);
 }

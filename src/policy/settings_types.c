@@ -8,7 +8,7 @@
 #include "policy/sockspec.h"
 #include "policy/words.h"
 
-#define SHOWN_MAX 100 /* bytes of a value that a message repeats */
+#define SHOWN_MAX 64 /* bytes of a value that a message repeats */
 
 int setting_fail(struct why *why, const char *text, const char *rest, ...)
 {

@@ -37,16 +37,18 @@ static int split_double(struct splitter *s)
     return 0;
 }
 
-/* One escape of $'...': `at` is behind the backslash. */
+/* The escapes of $'...' with a name of one letter, and what they stand for. */
+static const char escape_names[] = "ntr\\'";
+static const char escape_values[] = "\n\t\r\\'";
+
+/* One escape: `at` is behind the backslash. */
 static int split_escape(struct splitter *s)
 {
-    static const char names[] = "ntr\\'";
-    static const char values[] = "\n\t\r\\'";
-    const char *name = *s->at ? strchr(names, *s->at) : NULL;
+    const char *name = *s->at ? strchr(escape_names, *s->at) : NULL;
     char hex[3] = "";
 
     if (name) {
-        buf_putc(&s->word, values[name - names]);
+        buf_putc(&s->word, escape_values[name - escape_names]);
         s->at++;
         return 0;
     }
@@ -142,10 +144,12 @@ static void quote_controls(const char *word, struct buf *out)
 {
     buf_puts(out, "$'");
     for (; *word; word++) {
-        if (is_control(*word))
+        const char *value = strchr(escape_values, *word);
+
+        if (value)
+            buf_printf(out, "\\%c", escape_names[value - escape_values]);
+        else if (is_control(*word))
             buf_printf(out, "\\x%02x", (unsigned char)*word);
-        else if (*word == '\'' || *word == '\\')
-            buf_printf(out, "\\%c", *word);
         else
             buf_putc(out, *word);
     }
