@@ -88,6 +88,16 @@ static const char *env_value(const char *entry, const char *name)
     return rest && *rest == '=' ? rest + 1 : NULL;
 }
 
+static void env_remove(struct strv *v, const char *name, size_t from)
+{
+    for (size_t i = from; i < v->n;)
+        if (env_value(v->items[i], name))
+            strv_remove(v, i);
+        else
+            i++;
+}
+
+/* A name that is there twice reads differently in different programs: only one is left. */
 int strv_env_set(struct strv *v, const char *name, const char *value)
 {
     char *entry;
@@ -98,6 +108,7 @@ int strv_env_set(struct strv *v, const char *name, const char *value)
         if (env_value(v->items[i], name)) {
             free(v->items[i]);
             v->items[i] = entry;
+            env_remove(v, name, i + 1);
             return 0;
         }
     return strv_push_take(v, entry);
@@ -105,11 +116,7 @@ int strv_env_set(struct strv *v, const char *name, const char *value)
 
 void strv_env_unset(struct strv *v, const char *name)
 {
-    for (size_t i = 0; i < v->n;)
-        if (env_value(v->items[i], name))
-            strv_remove(v, i);
-        else
-            i++;
+    env_remove(v, name, 0);
 }
 
 void strv_env_unset_prefix(struct strv *v, const char *prefix)
