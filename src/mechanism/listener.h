@@ -1,0 +1,56 @@
+/* A shared address: one SO_REUSEPORT socket for each slot, made and kept by the master, so that the
+ * queue of a slot outlives its worker. Knows slots only as numbers. */
+#ifndef PREFORKD_MECHANISM_LISTENER_H
+#define PREFORKD_MECHANISM_LISTENER_H
+
+#include "policy/sockspec.h"
+
+struct listener;
+
+struct listener_options {
+    int backlog;
+    bool shared; /* one socket for all slots (Unix sockets always) */
+};
+
+/* Makes and binds the sockets of slots 0..nslots-1 and listens on them. Port 0: the kernel chooses
+ * one for all. DUAL falls back to 0.0.0.0 where IPv6 is off. A stale Unix socket is replaced (a
+ * note goes to the log), a live one and a file that is no socket are not touched.
+ * One reference in `out`. -EADDRINUSE (who has it, in the reason; also when sockets of others would
+ * take part of the connections), -EACCES, -EADDRNOTAVAIL, -EEXIST, -ENOENT (user, group), ... */
+int listener_open(const struct sockspec *spec, int nslots, const struct listener_options *options,
+                  struct listener **out, struct why *why);
+
+/* Takes over a socket inherited for one address; it is shared by all slots and keeps its flags.
+ * `fd` is owned by the listener from then on, also on failure. -ENOTSOCK, -EINVAL (not a listening
+ * socket). */
+int listener_take(int fd, const char *name, const struct listener_options *options,
+                  struct listener **out, struct why *why);
+
+struct listener *listener_ref(struct listener *l);
+void listener_unref(struct listener *l); /* the last one closes; a Unix socket's file is removed */
+
+/* Makes the sockets of further slots, or closes those from nslots on. listener_grow keeps what was
+ * there when it fails. For shared ones only the number is noted. */
+int listener_grow(struct listener *l, int nslots, struct why *why);
+void listener_shrink(struct listener *l, int nslots);
+
+/* Before a start in a slot that no other worker uses: puts flags, socket options and backlog back
+ * to what they were at creation, and revives a socket that was shut down. On a socket that several
+ * slots share, flags and options are left alone: workers of other slots may rely on them.
+ * 0; 1 when the socket could not be revived and was made anew under the same descriptor, so that
+ * its inode changed and a watcher of the descriptor has to be set up again; -errno (what could be
+ * put back was). In either case the order of the sockets in the SO_REUSEPORT group may have
+ * changed. */
+int listener_restore(struct listener *l, int slot);
+
+int listener_fd(const struct listener *l, int slot); /* owned by the listener; -1: no such slot */
+uint64_t listener_inode(const struct listener *l, int slot);    /* 0: no such slot */
+const struct sockspec *listener_spec(const struct listener *l); /* as it was asked for */
+const char *listener_name(const struct listener *l);            /* for LISTEN_FDNAMES */
+const char *listener_address(const struct listener *l);         /* with the real port */
+uint16_t listener_port(const struct listener *l);               /* 0: Unix */
+bool listener_is_shared(const struct listener *l);
+bool listener_is_udp(const struct listener *l);
+bool listener_is_unix(const struct listener *l);
+
+#endif

@@ -1,0 +1,322 @@
+#include "mechanism/sockdiag.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "base/sys.h"
+
+#define STATE_CLOSE  7 /* TCP_CLOSE and TCP_LISTEN of the kernel; a bound UDP socket is closed */
+#define STATE_LISTEN 10
+
+#define REPLIES_MAX   4096  /* datagrams of one answer, each with many sockets */
+#define LINKS_MAX     65536 /* descriptors looked at in all processes together */
+#define DESCRIBED_MAX 5
+
+/* One socket of the answer. */
+struct peer {
+    int family;
+    bool v6only;
+    uint16_t port;
+    uint32_t interface; /* bound to this one only; 0: to none */
+    uint64_t inode;
+    struct in_addr ip4;
+    struct in6_addr ip6;
+};
+
+struct query {
+    const struct sockspec *spec;
+    enum sockdiag_match match;
+    uint64_t *inodes;
+    int max;
+    int found;
+};
+
+static bool is_any6(const struct in6_addr *ip6)
+{
+    return IN6_IS_ADDR_UNSPECIFIED(ip6);
+}
+
+static bool is_dual(const struct peer *p)
+{
+    return p->family == AF_INET6 && !p->v6only && is_any6(&p->ip6);
+}
+
+/* The IPv4 address that a socket takes connections for: its own, that of "::ffff:1.2.3.4", or any
+ * for a dual [::]. */
+static bool peer_ip4(const struct peer *p, struct in_addr *out)
+{
+    *out = p->ip4;
+    if (p->family == AF_INET)
+        return true;
+    out->s_addr = INADDR_ANY;
+    if (is_dual(p))
+        return true;
+    if (!IN6_IS_ADDR_V4MAPPED(&p->ip6))
+        return false;
+    memcpy(out, &p->ip6.s6_addr[12], sizeof(*out));
+    return true;
+}
+
+static bool overlaps4(const struct in_addr *ours, const struct peer *p)
+{
+    struct in_addr theirs;
+
+    return peer_ip4(p, &theirs) && (ours->s_addr == theirs.s_addr || ours->s_addr == INADDR_ANY ||
+                                    theirs.s_addr == INADDR_ANY);
+}
+
+static bool overlaps6(const struct in6_addr *ours, const struct peer *p)
+{
+    return p->family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&p->ip6) &&
+           (IN6_ARE_ADDR_EQUAL(ours, &p->ip6) || is_any6(ours) || is_any6(&p->ip6));
+}
+
+static bool overlaps(const struct sockspec *spec, const struct peer *p)
+{
+    switch (spec->kind) {
+    case SOCKSPEC_DUAL: return true;
+    case SOCKSPEC_IP4: return overlaps4(&spec->ip4, p);
+    case SOCKSPEC_IP6: return overlaps6(&spec->ip6, p);
+    default: return false;
+    }
+}
+
+/* The kernel gives a connection to the listeners that match it best: a specific address before a
+ * wildcard, for IPv4 an AF_INET socket before an AF_INET6 one. Only among equals it shares, by hash
+ * or by which socket was first. So these take connections away from us:
+ *   - the same address in the same family;
+ *   - for a dual [::]: every wildcard; 0.0.0.0 even takes all of IPv4;
+ *   - for [::] without IPv4: every [::], dual or not.
+ * And these do not, although the addresses overlap:
+ *   - a wildcard while ours is specific: ours wins;
+ *   - a dual [::] while ours is 0.0.0.0: ours wins;
+ *   - "::ffff:127.0.0.1" while ours is 127.0.0.1: ours wins;
+ *   - a specific address while ours is a wildcard: the usual way to have one service on one address
+ *     and another on all the rest. It gets what is addressed to it, and no part of the rest. */
+static bool is_rival(const struct sockspec *spec, const struct peer *p)
+{
+    switch (spec->kind) {
+    case SOCKSPEC_DUAL:
+        return p->family == AF_INET ? p->ip4.s_addr == INADDR_ANY : is_any6(&p->ip6);
+    case SOCKSPEC_IP4: return p->family == AF_INET && p->ip4.s_addr == spec->ip4.s_addr;
+    case SOCKSPEC_IP6: return p->family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&p->ip6, &spec->ip6);
+    default: return false;
+    }
+}
+
+/* The same link-local address on another interface is another address. */
+static bool other_link(const struct sockspec *spec, const struct peer *p)
+{
+    return spec->scope_id && p->interface && spec->scope_id != p->interface;
+}
+
+static void query_add(struct query *q, const struct peer *p)
+{
+    bool matches = q->match == SOCKDIAG_RIVALS ? is_rival(q->spec, p) : overlaps(q->spec, p);
+
+    if (p->port != q->spec->port || other_link(q->spec, p) || !matches)
+        return;
+    if (q->found < q->max)
+        q->inodes[q->found] = p->inode;
+    q->found++;
+}
+
+/* The attribute INET_DIAG_SKV6ONLY; without it a socket counts as dual, which is the wider. */
+static bool parse_v6only(const struct nlattr *a, size_t left)
+{
+    while (left > sizeof(*a) && a->nla_len >= sizeof(*a) && a->nla_len <= left) {
+        size_t step = NLA_ALIGN(a->nla_len);
+
+        if (a->nla_type == INET_DIAG_SKV6ONLY)
+            return *(const unsigned char *)(a + 1) != 0;
+        if (step >= left)
+            break;
+        left -= step;
+        a = (const struct nlattr *)((const char *)a + step);
+    }
+    return false;
+}
+
+static void parse_socket(const struct nlmsghdr *h, struct query *q)
+{
+    const struct inet_diag_msg *m = NLMSG_DATA(h);
+    struct peer p;
+
+    if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
+        return;
+    p = (struct peer){
+        .family = m->idiag_family,
+        .v6only =
+            parse_v6only((const struct nlattr *)(m + 1), h->nlmsg_len - NLMSG_LENGTH(sizeof(*m))),
+        .port = ntohs(m->id.idiag_sport),
+        .interface = m->id.idiag_if,
+        .inode = m->idiag_inode,
+    };
+    memcpy(&p.ip4, m->id.idiag_src, sizeof(p.ip4));
+    memcpy(&p.ip6, m->id.idiag_src, sizeof(p.ip6));
+    query_add(q, &p);
+}
+
+/* 1: the end of the answer, 0: there is more to come. */
+static int parse_reply(const char *data, size_t len, uint32_t seq, struct query *q)
+{
+    const struct nlmsghdr *h = (const struct nlmsghdr *)data;
+
+    for (; NLMSG_OK(h, len); h = NLMSG_NEXT(h, len)) {
+        if (h->nlmsg_seq != seq)
+            continue;
+        if (h->nlmsg_type == NLMSG_DONE)
+            return 1;
+        if (h->nlmsg_type == NLMSG_ERROR) {
+            const struct nlmsgerr *e = NLMSG_DATA(h);
+
+            return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*e)) && e->error < 0 ? e->error : -EPROTO;
+        }
+        if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY)
+            parse_socket(h, q);
+    }
+    return 0;
+}
+
+static int receive_reply(int fd, uint32_t seq, struct query *q)
+{
+    char data[32768] __attribute__((aligned(__alignof__(struct nlmsghdr))));
+    struct sockaddr_nl from = {0};
+    struct iovec iov = {.iov_base = data, .iov_len = sizeof(data)};
+    struct msghdr msg = {
+        .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t len = recvmsg(fd, &msg, MSG_DONTWAIT);
+
+    if (len < 0)
+        return errno == EINTR ? 0 : -errno;
+    if (len == 0 || (msg.msg_flags & MSG_TRUNC))
+        return -EPROTO;
+    if (from.nl_pid != 0) /* not the kernel */
+        return 0;
+    return parse_reply(data, (size_t)len, seq, q);
+}
+
+static int send_question(int fd, int family, const struct sockspec *spec, uint32_t seq)
+{
+    struct {
+        struct nlmsghdr header;
+        struct inet_diag_req_v2 request;
+    } question = {
+        .header = {.nlmsg_len = sizeof(question),
+                   .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+                   .nlmsg_seq = seq},
+        .request = {.sdiag_family = (__u8)family,
+                    .sdiag_protocol = spec->udp ? IPPROTO_UDP : IPPROTO_TCP,
+                    .idiag_states = 1u << (spec->udp ? STATE_CLOSE : STATE_LISTEN),
+                    .id.idiag_sport = htons(spec->port)},
+    };
+    const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+
+    return sendto(fd, &question, sizeof(question), MSG_DONTWAIT, (const struct sockaddr *)&kernel,
+                  sizeof(kernel)) < 0
+               ? -errno
+               : 0;
+}
+
+static int ask(int fd, int family, uint32_t seq, struct query *q)
+{
+    int r = send_question(fd, family, q->spec, seq);
+
+    for (int i = 0; r == 0 && i < REPLIES_MAX; i++)
+        r = receive_reply(fd, seq, q);
+    return r < 0 ? r : r == 0 ? -EMSGSIZE : 0;
+}
+
+int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, uint64_t *inodes,
+                       int max)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    struct query q = {.spec = spec, .match = match, .inodes = inodes, .max = max};
+    CLEANUP_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+    if (fd < 0)
+        return -errno;
+    for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+        int r = ask(fd, families[i], (uint32_t)i + 1, &q);
+
+        if (r < 0)
+            return r;
+    }
+    return q.found;
+}
+
+static bool holds(int dir_fd, const char *link, const uint64_t *inodes, int n)
+{
+    unsigned long long inode;
+    char target[64], end;
+    ssize_t len = readlinkat(dir_fd, link, target, sizeof(target) - 1);
+
+    if (len <= 0)
+        return false;
+    target[len] = '\0';
+    if (sscanf(target, "socket:[%llu%c", &inode, &end) != 2 || end != ']')
+        return false;
+    for (int i = 0; i < n; i++)
+        if (inodes[i] == inode)
+            return true;
+    return false;
+}
+
+/* Whether a process holds one of the sockets; `links` is what may still be looked at. */
+static bool process_holds(const char *pid, const uint64_t *inodes, int n, int *links)
+{
+    const struct dirent *e;
+    bool found = false;
+    char path[64];
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+    dir = opendir(path);
+    if (!dir)
+        return false;
+    while (!found && *links > 0 && (e = readdir(dir))) {
+        --*links;
+        found = holds(dirfd(dir), e->d_name, inodes, n);
+    }
+    closedir(dir);
+    return found;
+}
+
+static void describe_process(pid_t pid, int place, struct buf *out)
+{
+    struct sys_proc proc;
+
+    if (place >= DESCRIBED_MAX)
+        return;
+    buf_printf(out, "%spid %d", place > 0 ? ", " : "", (int)pid);
+    if (sys_proc_stat(pid, &proc) < 0)
+        return;
+    buf_puts(out, " (");
+    buf_escape(out, proc.comm, strlen(proc.comm));
+    buf_putc(out, ')');
+}
+
+void sockdiag_describe_owners(const uint64_t *inodes, int n, struct buf *out)
+{
+    int links = LINKS_MAX, found = 0;
+    DIR *dir = n > 0 ? opendir("/proc") : NULL;
+    const struct dirent *e;
+
+    while (dir && links > 0 && (e = readdir(dir))) {
+        if (isdigit((unsigned char)e->d_name[0]) && process_holds(e->d_name, inodes, n, &links))
+            describe_process(atoi(e->d_name), found++, out);
+    }
+    if (dir)
+        closedir(dir);
+    if (found == 0)
+        buf_puts(out, "unknown processes");
+    if (found > DESCRIBED_MAX)
+        buf_printf(out, " and %d more", found - DESCRIBED_MAX);
+}

@@ -1,0 +1,26 @@
+/* Who else listens on an address: NETLINK_SOCK_DIAG for the sockets, /proc for their owners.
+ * See sock_diag(7). */
+#ifndef PREFORKD_MECHANISM_SOCKDIAG_H
+#define PREFORKD_MECHANISM_SOCKDIAG_H
+
+#include "policy/sockspec.h"
+
+enum sockdiag_match {
+    SOCKDIAG_OVERLAPS, /* has an address in common with `spec`: can be why bind(2) says EADDRINUSE
+                        */
+    SOCKDIAG_RIVALS,   /* gets connections that a socket bound to `spec` would get without it */
+};
+
+/* Collects the inodes of listening TCP (or bound UDP) sockets in this network namespace that match
+ * `spec` on its port, which is not 0. Returns how many were found (the first `max` are stored), or
+ * -errno where the kernel or a sandbox refuses the question. Never blocks: the kernel answers at
+ * once. */
+int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, uint64_t *inodes,
+                       int max);
+
+/* Appends "pid 123 (node), pid 124 (node)" for the processes that hold one of the sockets, at most
+ * five and then "and N more"; "unknown processes" when /proc does not tell. Bounded: it gives up
+ * looking after some ten thousands of descriptors. */
+void sockdiag_describe_owners(const uint64_t *inodes, int n, struct buf *out);
+
+#endif
