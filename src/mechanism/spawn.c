@@ -1,0 +1,382 @@
+#include "mechanism/spawn.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/sys.h"
+
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
+
+enum { FIRST_FD = 3, EXIT_NOT_STARTED = 127 };
+
+/* What the child needs, made before the fork. */
+struct child {
+    const struct spawn_request *request;
+    struct strv candidates; /* file names to give to execve(2), in this order */
+    int *fds;               /* a copy of request->fds, since the child moves them */
+    char oom_score_adj[16];
+    pid_t master;
+    int result_fd, error_fd; /* the ends of the pipe for the master and for the child */
+};
+
+/* ---- in the child: each step returns 0 or -errno ---- */
+
+static int enter_session(struct child *c)
+{
+    (void)c;
+    return setsid() < 0 ? -errno : 0;
+}
+
+static int move_up(int *fd, int lowest)
+{
+    int moved;
+
+    if (*fd >= lowest)
+        return 0;
+    moved = fcntl(*fd, F_DUPFD_CLOEXEC, lowest);
+    if (moved < 0)
+        return -errno;
+    *fd = moved;
+    return 0;
+}
+
+/* stdin reads nothing; stdout and stderr are the master's, and exist in any case. */
+static int open_standard_streams(void)
+{
+    int null = open("/dev/null", O_RDWR);
+
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+        return -errno;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_SETFD, 0) < 0 && dup2(null, fd) < 0)
+            return -errno;
+    return 0;
+}
+
+/* For kernels before 5.11 and sandboxes that do not know close_range(2). */
+static int mark_from_proc(int lowest)
+{
+    CLEANUP_CLOSE int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _Alignas(struct dirent64) char buf[4096];
+    ssize_t n;
+
+    if (dir < 0)
+        return -errno;
+    while ((n = getdents64(dir, buf, sizeof(buf))) > 0)
+        for (const char *p = buf; p < buf + n; p += ((const struct dirent64 *)p)->d_reclen) {
+            int fd = atoi(((const struct dirent64 *)p)->d_name);
+
+            if (fd >= lowest && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+                return -errno;
+        }
+    return n < 0 ? -errno : 0;
+}
+
+/* Marks instead of closing: the error pipe is among them and is needed up to exec. */
+static int close_others_at_exec(int lowest)
+{
+    if (close_range((unsigned)lowest, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+        return 0;
+    return mark_from_proc(lowest);
+}
+
+static int place_descriptors(struct child *c)
+{
+    int nfds = (int)c->request->nfds;
+    int old_error_fd = c->error_fd;
+    int err = move_up(&c->error_fd, FIRST_FD + nfds);
+
+    close(c->result_fd); /* the pipe must not pass for a standard stream that is missing */
+    if (c->error_fd != old_error_fd)
+        close(old_error_fd);
+    for (int i = 0; err == 0 && i < nfds; i++)
+        err = move_up(&c->fds[i], FIRST_FD + nfds);
+    if (err == 0)
+        err = open_standard_streams();
+    for (int i = 0; err == 0 && i < nfds; i++)
+        if (dup2(c->fds[i], FIRST_FD + i) < 0)
+            err = -errno;
+    return err < 0 ? err : close_others_at_exec(FIRST_FD + nfds);
+}
+
+static int set_nice(struct child *c)
+{
+    if (c->request->nice == SPAWN_INHERIT)
+        return 0;
+    return setpriority(PRIO_PROCESS, 0, (int)c->request->nice) < 0 ? -errno : 0;
+}
+
+static int set_oom_score_adj(struct child *c)
+{
+    CLEANUP_CLOSE int fd = -1;
+
+    if (!*c->oom_score_adj)
+        return 0;
+    fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, c->oom_score_adj, strlen(c->oom_score_adj)) < 0)
+        return -errno;
+    return 0;
+}
+
+static int set_limit(int resource, int64_t value)
+{
+    rlim_t limit = value == INT64_MAX ? RLIM_INFINITY : (rlim_t)value;
+
+    if (value == SPAWN_INHERIT)
+        return 0;
+    return setrlimit(resource, &(struct rlimit){limit, limit}) < 0 ? -errno : 0;
+}
+
+static int set_limits(struct child *c)
+{
+    int err;
+
+    sys_restore_nofile();
+    err = set_limit(RLIMIT_NOFILE, c->request->limit_nofile);
+    return err < 0 ? err : set_limit(RLIMIT_CORE, c->request->limit_core);
+}
+
+/* Then there is nothing to change, for which the kernel would want a privilege. */
+static bool is_user_already(const struct spawn_user *u)
+{
+    uid_t uid[3];
+    gid_t gid[3];
+
+    if (getresuid(&uid[0], &uid[1], &uid[2]) < 0 || getresgid(&gid[0], &gid[1], &gid[2]) < 0)
+        return false;
+    for (int i = 0; i < 3; i++)
+        if (uid[i] != u->uid || gid[i] != u->gid)
+            return false;
+    return true;
+}
+
+static int set_group(struct child *c)
+{
+    const struct spawn_user *u = c->request->user;
+
+    if (!u || !u->set)
+        return 0;
+    if (setgroups(u->ngroups, u->groups) < 0 && !(errno == EPERM && is_user_already(u)))
+        return -errno;
+    return setresgid(u->gid, u->gid, u->gid) < 0 ? -errno : 0;
+}
+
+static int set_user(struct child *c)
+{
+    const struct spawn_user *u = c->request->user;
+
+    if (!u || !u->set)
+        return 0;
+    return setresuid(u->uid, u->uid, u->uid) < 0 ? -errno : 0;
+}
+
+/* After the change of user, which clears the signal; see PR_SET_PDEATHSIG(2const). A master that
+ * was already gone then will not send any. */
+static int tie_to_master(struct child *c)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+        return -errno;
+    return getppid() == c->master ? 0 : -ESRCH;
+}
+
+static int enter_directory(struct child *c)
+{
+    if (!c->request->directory)
+        return 0;
+    return chdir(c->request->directory) < 0 ? -errno : 0;
+}
+
+/* The mask comes last: what was sent since the fork then meets the default disposition. */
+static void reset_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    for (int signo = 1; signo < _NSIG; signo++)
+        sigaction(signo, &action, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int run_program(struct child *c)
+{
+    const struct spawn_request *r = c->request;
+    int err = -ENOENT;
+
+    if (r->set_pid)
+        r->set_pid(r->set_pid_data, getpid());
+    if (r->umask != SPAWN_INHERIT)
+        umask((mode_t)r->umask);
+    reset_signals();
+    for (size_t i = 0; i < c->candidates.n; i++) {
+        execve(c->candidates.items[i], r->argv, r->envp);
+        if (errno == EACCES)
+            err = -EACCES;
+        else if (errno != ENOENT && errno != ENOTDIR)
+            return -errno;
+    }
+    return err;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(struct child *c);
+} stages[SPAWN_NSTAGES] = {
+    [SPAWN_STAGE_FORK] = {"fork", NULL},
+    [SPAWN_STAGE_SESSION] = {"session", enter_session},
+    [SPAWN_STAGE_DESCRIPTORS] = {"descriptors", place_descriptors},
+    [SPAWN_STAGE_NICE] = {"nice value", set_nice},
+    [SPAWN_STAGE_OOM_SCORE_ADJ] = {"OOM score adjustment", set_oom_score_adj},
+    [SPAWN_STAGE_LIMITS] = {"limits", set_limits},
+    [SPAWN_STAGE_GROUP] = {"group", set_group},
+    [SPAWN_STAGE_USER] = {"user", set_user},
+    [SPAWN_STAGE_PDEATHSIG] = {"parent-death signal", tie_to_master},
+    [SPAWN_STAGE_DIRECTORY] = {"working directory", enter_directory},
+    [SPAWN_STAGE_EXEC] = {"exec", run_program},
+};
+
+const char *spawn_stage_name(enum spawn_stage stage)
+{
+    return stages[stage].name;
+}
+
+static _Noreturn void run_child(struct child *c)
+{
+    struct spawn_error error = {.stage = SPAWN_STAGE_FORK};
+    ssize_t written;
+
+    while (error.err == 0)
+        error.err = -stages[++error.stage].run(c);
+    written = write(c->error_fd, &error, sizeof(error));
+    (void)written; /* the pipe was empty; without a reader nobody wants to know */
+    _exit(EXIT_NOT_STARTED);
+}
+
+/* ---- in the master ---- */
+
+static const char *search_path(char *const *envp)
+{
+    for (; *envp; envp++) {
+        const char *path = str_after(*envp, "PATH=");
+
+        if (path)
+            return path;
+    }
+    return DEFAULT_PATH;
+}
+
+/* An empty element of PATH is the working directory. */
+static int list_candidates(const char *name, const char *path, struct strv *out)
+{
+    int err;
+
+    if (!*name || strchr(name, '/'))
+        return strv_push(out, name);
+    do {
+        size_t len = strcspn(path, ":");
+
+        err = strv_pushf(out, "%.*s%s%s", (int)len, path, len > 0 ? "/" : "", name);
+        path += len;
+    } while (err == 0 && *path++);
+    return err;
+}
+
+static int prepare_child(struct child *c, const struct spawn_request *r)
+{
+    *c = (struct child){.request = r, .master = getpid(), .result_fd = -1, .error_fd = -1};
+    c->fds = calloc(r->nfds + 1, sizeof(*c->fds));
+    if (!c->fds)
+        return -ENOMEM;
+    if (r->nfds > 0)
+        memcpy(c->fds, r->fds, r->nfds * sizeof(*c->fds));
+    if (r->oom_score_adj != SPAWN_INHERIT)
+        snprintf(c->oom_score_adj, sizeof(c->oom_score_adj), "%d", (int)r->oom_score_adj);
+    return list_candidates(r->argv[0], search_path(r->envp), &c->candidates);
+}
+
+static int open_pipe(struct child *c)
+{
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    c->result_fd = fds[0];
+    c->error_fd = fds[1];
+    return 0;
+}
+
+static void release_child(struct child *c)
+{
+    util_close_p(&c->result_fd);
+    util_close_p(&c->error_fd);
+    strv_free(&c->candidates);
+    free(c->fds);
+}
+
+/* All signals are blocked around the fork, so that no handler of the master runs in the child. Not
+ * vfork(2): that would suspend the master until the child has loaded its program from the disk. */
+static pid_t fork_child(struct child *c)
+{
+    sigset_t all, before;
+    pid_t pid;
+    int err;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid = fork();
+    err = errno;
+    if (pid == 0)
+        run_child(c);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return pid < 0 ? -err : pid;
+}
+
+int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd)
+{
+    CLEANUP(release_child) struct child c;
+    int err = prepare_child(&c, request);
+    pid_t forked;
+
+    if (err == 0)
+        err = open_pipe(&c);
+    if (err < 0)
+        return err;
+    forked = fork_child(&c);
+    if (forked < 0)
+        return forked;
+    *pid = forked;
+    *result_fd = util_take_fd(&c.result_fd);
+    return 0;
+}
+
+int spawn_result(int result_fd, struct spawn_error *error)
+{
+    ssize_t n = TEMP_FAILURE_RETRY(read(result_fd, error, sizeof(*error)));
+
+    if (n < 0)
+        return -errno;
+    return n == sizeof(*error) ? 0 : 1;
+}
+
+static bool next_dead(siginfo_t *info)
+{
+    info->si_pid = 0;
+    return waitid(P_ALL, 0, info, WEXITED | WNOHANG | WNOWAIT) == 0 && info->si_pid != 0;
+}
+
+void spawn_reap(void (*gone)(void *data, pid_t pid, int code, int status), void *data)
+{
+    siginfo_t info, ignored;
+
+    while (next_dead(&info)) {
+        gone(data, info.si_pid, info.si_code, info.si_status);
+        waitid(P_PID, (id_t)info.si_pid, &ignored, WEXITED | WNOHANG);
+    }
+}

@@ -1,0 +1,85 @@
+/* Starting a process: everything is prepared before the fork, the child only makes system calls,
+ * and a failure on the way to exec comes back as stage and errno. Knows no slot. */
+#ifndef PREFORKD_MECHANISM_SPAWN_H
+#define PREFORKD_MECHANISM_SPAWN_H
+
+#include <sys/types.h>
+
+#include "base/strv.h"
+#include "base/why.h"
+
+#define SPAWN_INHERIT INT64_MIN
+
+struct spawn_user {
+    bool set;
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups; /* owned; supplementary groups, as initgroups(3) would set them */
+    size_t ngroups;
+    char *name, *home, *shell; /* owned */
+};
+
+/* Looks up user (name or number) and group (name or number, NULL: the user's own); both NULL: not
+ * set. -ENOENT with the reason. */
+int spawn_user_lookup(const char *user, const char *group, struct spawn_user *out,
+                      struct why *why);
+void spawn_user_free(struct spawn_user *u);
+
+struct spawn_request {
+    char *const *argv;
+    char *const *envp;
+    void (*set_pid)(void *data, pid_t pid); /* called in the child to patch envp; may be NULL */
+    void *set_pid_data;
+    const char *directory; /* NULL: stay */
+    const int *fds;        /* placed at 3, 4, ...; every other descriptor above 2 is closed */
+    size_t nfds;
+    const struct spawn_user *user;
+    int64_t umask, nice, oom_score_adj, limit_nofile, limit_core; /* or SPAWN_INHERIT;
+                                                                     INT64_MAX: unlimited */
+};
+
+/* In the order in which the child goes through them: descriptors while it still has the rights and
+ * the limit of the master, limits while it still has the rights. */
+enum spawn_stage {
+    SPAWN_STAGE_FORK,
+    SPAWN_STAGE_SESSION,
+    SPAWN_STAGE_DESCRIPTORS,
+    SPAWN_STAGE_NICE,
+    SPAWN_STAGE_OOM_SCORE_ADJ,
+    SPAWN_STAGE_LIMITS,
+    SPAWN_STAGE_GROUP,
+    SPAWN_STAGE_USER,
+    SPAWN_STAGE_PDEATHSIG,
+    SPAWN_STAGE_DIRECTORY,
+    SPAWN_STAGE_EXEC,
+    SPAWN_NSTAGES
+};
+
+struct spawn_error {
+    enum spawn_stage stage;
+    int err; /* positive errno */
+};
+
+/* "exec", "working directory", ... for messages. */
+const char *spawn_stage_name(enum spawn_stage stage);
+
+/* Starts it. The child gets: a session and process group of its own, stdin from /dev/null, stdout
+ * and stderr of the master, default signal dispositions and mask, parent-death signal TERM (set
+ * after the change of user, which clears it, and checked against a parent that is already gone).
+ * The program is searched in the PATH of envp; a file without a format that the kernel knows is not
+ * given to a shell.
+ * On success 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by the
+ * caller. -errno of pipe(2) or fork(2) with nothing started. */
+int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd);
+
+/* Asked when result_fd becomes readable, or after the child died: 1 the program runs, 0 it failed
+ * and `error` tells where, -EAGAIN not known yet. A child killed on its way reads as 1. */
+int spawn_result(int result_fd, struct spawn_error *error);
+
+/* Calls `gone` for every child that ended, while its process id is still its own (so that its
+ * group can be killed without hitting a stranger), and then reaps it. One SIGCHLD may stand for
+ * many deaths. `code` and
+ * `status` are si_code and si_status of waitid(2). */
+void spawn_reap(void (*gone)(void *data, pid_t pid, int code, int status), void *data);
+
+#endif
