@@ -103,10 +103,12 @@ int settings_blame(const struct settings *s, const struct pool_settings *pool,
     if (source.origin == ORIGIN_COMMAND_LINE)
         return why_prefix(why, err, "--%s", row->key);
     settings_print_source(s, row, source, &place);
-    if (source.origin == ORIGIN_ENVIRONMENT)
-        return why_prefix(why, err, "%s", buf_str(&place));
-    return why_prefix(why, err, "%s: [%s%s] %s", buf_str(&place), row->pool ? "pool:" : "",
-                      row->pool ? pool->name : "preforkd", row->key);
+    if (source.origin != ORIGIN_ENVIRONMENT)
+        why_prefix(why, err, "[%s%s] %s", row->pool ? "pool:" : "",
+                   row->pool ? pool->name : "preforkd", row->key);
+    if (source.origin != ORIGIN_DEFAULT)
+        why_prefix(why, err, "%s", buf_str(&place));
+    return err;
 }
 
 static char *trim(const char *text)

@@ -1,0 +1,74 @@
+/* Settings that contradict each other. The one that was set last is blamed, a default never. */
+#include "settings_fixture.h"
+
+#define POOL "[pool:web]\ncommand = x\n"
+
+Test(settings_check, backoff)
+{
+    BADLY("web.conf:3: [pool:web] backoff: backoff '1m' must be at most backoff-max '30s'",
+          .text = POOL "backoff = 1m\n");
+    BADLY("web.conf:4: [pool:web] backoff-max: backoff '1m' must be at most backoff-max '1s'",
+          .text = POOL "backoff = 1m\nbackoff-max = 1s\n");
+    BADLY("--backoff-max: backoff '100ms' must be at most backoff-max '99ms'", .text = POOL,
+          .args = WORDS("--backoff-max", "99ms"));
+    BADLY("environment PREFORKD_BACKOFF: backoff '1m' must be at most backoff-max '5s'",
+          .text = POOL "backoff-max = 5s\n", .envp = ((char *[]){"PREFORKD_BACKOFF=1m", NULL}));
+    settings_unref(WELL(.text = POOL "backoff = 5s\nbackoff-max = 5s\n"));
+}
+
+Test(settings_check, min_ready)
+{
+    BADLY("web.conf:4: [pool:web] min-ready: min-ready '3' must be at most workers '2'",
+          .text = POOL "workers = 2\nmin-ready = 3\n");
+    BADLY("--workers: min-ready '3' must be at most workers '2'", .text = POOL "min-ready = 3\n",
+          .args = WORDS("-w2"));
+    settings_unref(WELL(.text = POOL "workers = 2\nmin-ready = 2\n"));
+    settings_unref(WELL(.text = POOL "workers = 2\nmin-ready = 100%\n"));
+    settings_unref(WELL(.text = POOL "min-ready = 4096\n"));
+}
+
+Test(settings_check, ready_delay)
+{
+    BADLY("web.conf:4: [pool:web] ready-delay: ready-delay '1m' must be less than start-timeout "
+          "'1m'",
+          .text = POOL "ready = delay\nready-delay = 60s\n");
+    settings_unref(WELL(.text = POOL "ready = notify\nready-delay = 60s\n"));
+    settings_unref(WELL(.text = POOL "ready = delay\nready-delay = 59s\n"));
+}
+
+Test(settings_check, one_address_in_two_pools)
+{
+    BADLY("web.conf:6: [pool:b] listen: '*:8080' is an address of [pool:web] too",
+          .text = POOL "listen = 8080\n[pool:b]\ncommand = y\nlisten = *:8080\n");
+    BADLY("--listen: '8080' is an address of [pool:web] too",
+          .text = POOL "[pool:b]\ncommand = y\n", .args = WORDS("-l8080"));
+    BADLY("web.conf:6: [pool:b] listen: 'unix:/x' is an address of [pool:web] too",
+          .text = POOL "listen = unix:/x\n[pool:b]\ncommand = y\nlisten = unix:/x\n");
+    settings_unref(WELL(.text = POOL "listen = 8080\n[pool:b]\ncommand = y\nlisten = udp:8080\n"));
+    settings_unref(WELL(.text = POOL "listen = *:0\n[pool:b]\ncommand = y\nlisten = *:0\n"));
+    settings_unref(
+        WELL(.text = POOL "listen = 127.0.0.1:1\n[pool:b]\ncommand = y\nlisten = 127.0.0.2:1\n"));
+}
+
+Test(settings_check, the_address_of_health)
+{
+    BADLY("web.conf:5: [pool:web] listen: '*:80' is the address of health too",
+          .text = "[preforkd]\nhealth = 80\n" POOL "listen = *:80\n");
+    settings_unref(WELL(.text = "[preforkd]\nhealth = 80\n" POOL "listen = 127.0.0.1:80\n"));
+    settings_unref(WELL(.text = "[preforkd]\nhealth = *:0\n" POOL "listen = *:0\n"));
+}
+
+Test(settings_check, as_many_addresses_as_there_can_be)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+    struct settings *s;
+
+    for (int pool = 0; pool < SETTINGS_POOLS_MAX; pool++) {
+        buf_printf(&text, "[pool:p%d]\ncommand = x\n", pool);
+        for (int i = 0; i < 64; i++)
+            buf_printf(&text, "listen = %d\n", 1000 + pool * 64 + i);
+    }
+    s = WELL(.text = buf_str(&text));
+    cr_expect_eq(s->npools, SETTINGS_POOLS_MAX);
+    settings_unref(s);
+}
