@@ -104,8 +104,8 @@ int settings_blame(const struct settings *s, const struct pool_settings *pool,
         return why_prefix(why, err, "--%s", row->key);
     settings_print_source(s, row, source, &place);
     if (source.origin != ORIGIN_ENVIRONMENT)
-        why_prefix(why, err, "[%s%s] %s", row->pool ? "pool:" : "",
-                   row->pool ? pool->name : "preforkd", row->key);
+        why_prefix(why, err, "[%s%s] %s", pool ? "pool:" : "", pool ? pool->name : "preforkd",
+                   row->key);
     if (source.origin != ORIGIN_DEFAULT)
         why_prefix(why, err, "%s", buf_str(&place));
     return err;

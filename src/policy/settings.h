@@ -52,7 +52,7 @@ struct pool_settings {
 /* Shared by reference: whoever keeps a pointer into it holds a reference. */
 struct settings {
     unsigned refs;
-    char *file; /* NULL without --config */
+    char *file; /* as it was named; NULL: none */
     struct master_settings master;
     struct pool_settings *pools; /* in the order of the file; at least one */
     size_t npools;
@@ -80,8 +80,7 @@ void settings_unref(struct settings *s); /* NULL is allowed */
 
 const struct pool_settings *settings_pool(const struct settings *s, const char *name);
 
-/* Appends the effective settings as a file that --config reads, each with its origin as a comment.
- */
+/* Appends the effective settings as a file that --config reads, with their origins as comments. */
 void settings_dump(const struct settings *s, struct buf *out);
 
 /* Appends the text of --help. */
