@@ -113,6 +113,7 @@ static const struct {
     {"\xc2\xa0", 0, "\xc2\xa0", "\xc2\xa0"},  /* the first after them */
     {"\x80", 0, "\\x80", "\\ufffd"},          /* a continuation byte alone */
     {"\xc3", 0, "\\xc3", "\\ufffd"},          /* an end too early */
+    {"\xc3\xbc", 1, "\\xc3", "\\ufffd"},
     {"\xe2\x82", 0, "\\xe2\\x82", "\\ufffd\\ufffd"},
     {"\xc3(", 0, "\\xc3(", "\\ufffd("}, /* followed by something else */
     {"\xe2\x82(", 0, "\\xe2\\x82(", "\\ufffd\\ufffd("},
