@@ -379,6 +379,50 @@ Test(documents, manual_describes_environment_of_workers)
     worker_env_free(&env);
 }
 
+/* The units ------------------------------------------------------------------------------------ */
+
+static const char *next_setting(const struct document *d, size_t *i)
+{
+    while (*i < d->n && (*d->lines[*i] == '#' || *d->lines[*i] == '\0'))
+        ++*i;
+    return *i < d->n ? d->lines[(*i)++] : NULL;
+}
+
+/* Takes the name of the instance out of a line of the template. */
+static void generalize(const char *line, struct buf *out)
+{
+    while (*line) {
+        const char *rest = str_after(line, "/%i.conf");
+
+        if (rest) {
+            buf_puts(out, ".conf");
+        } else if ((rest = str_after(line, "-%i")) == NULL) {
+            buf_putc(out, *line);
+            rest = line + 1;
+        }
+        line = rest;
+    }
+}
+
+Test(documents, template_is_like_the_unit)
+{
+    DOCUMENT unit = read_document("systemd/preforkd.service.in");
+    DOCUMENT template = read_document("systemd/preforkd@.service.in");
+    const char *ours, *theirs;
+    size_t i = 0, k = 0, settings = 0;
+
+    do {
+        CLEANUP_BUF struct buf line = BUF_INIT;
+
+        ours = next_setting(&unit, &i);
+        theirs = next_setting(&template, &k);
+        generalize(theirs ? theirs : "", &line);
+        cr_assert_str_eq(ours ? ours : "", buf_str(&line));
+        settings++;
+    } while (ours);
+    cr_expect_gt(settings, 30);
+}
+
 /* The diagram ---------------------------------------------------------------------------------- */
 
 Test(documents, diagram_is_up_to_date)
