@@ -34,7 +34,7 @@ struct slot {
     unsigned starts;
     unsigned restarts; /* starts after the first one that no reload asked for */
     struct worker_exit last_exit;
-    char reason[256]; /* why the last replacement or start failed */
+    char reason[512]; /* why the last replacement or start failed */
 
     /* private */
     ev_timer timer;
