@@ -139,7 +139,7 @@ static int fail_in_use(const struct sockspec *bound, struct why *why)
 {
     CLEANUP_BUF struct buf owners = BUF_INIT;
     uint64_t inodes[RIVALS_MAX];
-    int n = sockdiag_listeners(bound, SOCKDIAG_OVERLAPS, inodes, RIVALS_MAX);
+    int n = why ? sockdiag_listeners(bound, SOCKDIAG_OVERLAPS, inodes, RIVALS_MAX) : 0;
 
     if (n <= 0)
         return why_fail(why, -EADDRINUSE, "the address is already in use");
@@ -589,26 +589,35 @@ static bool is_shut_down(int fd)
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP));
 }
 
-/* 0: the socket accepts again. */
-static int revive(const struct listener *l, int fd)
+/* A port that bind(2) chose itself is given up with shutdown(2), and listen(2) would choose
+ * another. -EINVAL is the answer of a socket that has its port. */
+static int rebind(const struct listener *l, int fd)
 {
-    struct sockspec now;
-    int r = detach_filter(fd);
+    struct sockaddr_storage address;
+    socklen_t len = sockspec_sockaddr(&l->bound, 0, &address);
 
-    if (r < 0)
-        return r;
-    if (l->bound.udp)
-        disconnect_udp(fd);
-    /* Without its port, listen(2) would choose another one. */
-    r = spec_of_fd(fd, &now);
-    if (r < 0 || now.port != l->bound.port)
-        return r < 0 ? r : -EADDRNOTAVAIL;
-    r = start_listening(l, fd);
-    return r == 0 && is_shut_down(fd) ? -EPIPE : r;
+    if (l->bound.kind == SOCKSPEC_UNIX || bind(fd, (const struct sockaddr *)&address, len) == 0)
+        return 0;
+    return errno == EINVAL ? 0 : -errno;
+}
+
+/* 0: the socket accepts again. */
+static int revive(const struct listener *l, const struct slot_socket *s)
+{
+    int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
+
+    if (r == 0 && l->bound.udp)
+        disconnect_udp(s->fd);
+    if (r == 0)
+        r = rebind(l, s->fd);
+    if (r == 0)
+        r = start_listening(l, s->fd);
+    return r == 0 && is_shut_down(s->fd) ? -EPIPE : r;
 }
 
 /* The last resort: a new socket under the same descriptor. The old one is closed first, since a
- * name that is not in a group can be bound once only. */
+ * name that is not in a group can be bound once only. Inode 0 marks a socket that could not be
+ * bound; the next start tries again. */
 static int replace(struct listener *l, struct slot_socket *s)
 {
     CLEANUP_CLOSE int fd = new_socket(l);
@@ -616,11 +625,15 @@ static int replace(struct listener *l, struct slot_socket *s)
 
     if (fd < 0)
         return fd;
+    s->inode = 0;
     if (dup3(fd, s->fd, O_CLOEXEC) < 0)
         return -errno;
-    s->inode = inode_of(s->fd);
     r = bind_socket(l, s->fd, !l->shared, NULL);
-    return r < 0 ? r : start_listening(l, s->fd);
+    if (r == 0)
+        r = start_listening(l, s->fd);
+    if (r == 0)
+        s->inode = inode_of(s->fd);
+    return r;
 }
 
 int listener_restore(struct listener *l, int slot)
@@ -634,7 +647,7 @@ int listener_restore(struct listener *l, int slot)
     restored = restore_flags(l, s->fd);
     if (restored == 0 && is_used_by_one_slot(l))
         restored = sockopts_restore(s->fd, &l->options);
-    revived = revive(l, s->fd);
+    revived = revive(l, s);
     if (revived == 0 || l->inherited)
         return revived < 0 ? revived : restored;
     revived = replace(l, s);

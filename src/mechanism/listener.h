@@ -44,7 +44,7 @@ void listener_shrink(struct listener *l, int nslots);
 int listener_restore(struct listener *l, int slot);
 
 int listener_fd(const struct listener *l, int slot); /* owned by the listener; -1: no such slot */
-uint64_t listener_inode(const struct listener *l, int slot);    /* 0: no such slot */
+uint64_t listener_inode(const struct listener *l, int slot);    /* 0: no such slot, or not bound */
 const struct sockspec *listener_spec(const struct listener *l); /* as it was asked for */
 const char *listener_name(const struct listener *l);            /* for LISTEN_FDNAMES */
 const char *listener_address(const struct listener *l);         /* with the real port */
