@@ -46,6 +46,9 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor);
 /* A descriptor (close-on-exec) that becomes readable when the process ends: pidfd_open(2). */
 int sys_pidfd_open(pid_t pid);
 
+/* A signal that cannot hit a stranger: pidfd_send_signal(2). */
+int sys_pidfd_kill(int pidfd, int signo);
+
 /* Opens /dev/null on whichever of 0, 1, 2 is closed, and sets FD_CLOEXEC on everything above. */
 void sys_sanitize_descriptors(void);
 

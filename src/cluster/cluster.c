@@ -191,6 +191,8 @@ static void on_start_failed(void *data, struct pool *p, const struct spawn_error
         return;
     if (error->stage == SPAWN_STAGE_EXEC)
         status = error->err == ENOENT ? 127 : 126;
+    log_error(&(struct log_who){.pool = pool_name(p), .slot = -1},
+              "the first start is impossible: giving up");
     c->ops->cannot_start(c->data, status);
 }
 

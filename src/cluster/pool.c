@@ -39,10 +39,9 @@ const char *pool_name(const struct pool *p)
 int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why)
 {
     struct slot **slots;
-    int r = generation_grow(gen, n > p->nslots ? n : p->nslots, why);
 
-    if (r < 0 || n <= p->nslots)
-        return r;
+    if (n <= p->nslots)
+        return 0;
     slots = reallocarray(p->slots, (size_t)n, sizeof(*slots));
     if (!slots)
         return why_fail_errno(why, -ENOMEM, "slots");
@@ -71,8 +70,10 @@ static void trim(struct pool *p)
 
 int pool_set_workers(struct pool *p, int n, struct why *why)
 {
-    int r = pool_grow(p, p->gen, n, why);
+    int r = generation_grow(p->gen, n, why);
 
+    if (r == 0)
+        r = pool_grow(p, p->gen, n, why);
     if (r < 0)
         return r;
     p->wanted = n;

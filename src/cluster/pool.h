@@ -30,7 +30,8 @@ void pool_free(struct pool *p); /* every slot must be down */
 
 const char *pool_name(const struct pool *p);
 
-/* Makes slots up to `n`, down at first, with sockets of `gen`. Fewer than there are is a no-op. */
+/* Makes slots up to `n`, down at first; their sockets are the caller's affair. Fewer than there are
+ * is a no-op. */
 int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why);
 
 /* The number of slots from now on: starts new ones, stops those above, whose sockets are closed

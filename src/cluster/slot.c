@@ -104,13 +104,30 @@ static void let_go(struct slot *s, struct worker **place, enum worker_end how)
     worker_end(w, how);
 }
 
-static void forget(struct slot *s, struct worker *w)
+/* Takes a worker that is gone out of its place; returns the event of its loss. */
+static enum slot_event forget(struct slot *s, struct worker *w)
 {
+    if (w == s->cur) {
+        s->cur = NULL;
+        return EVENT_GONE;
+    }
+    if (w == s->next) {
+        s->next = NULL;
+        return EVENT_NEXT_GONE;
+    }
     for (struct worker **p = &s->leaving; *p; p = &(*p)->link)
         if (*p == w) {
             *p = w->link;
-            return;
+            break;
         }
+    return EVENT_LEFT;
+}
+
+/* Of those that leave, the last one counts. */
+static void post_loss(struct slot *s, enum slot_event event)
+{
+    if (event != EVENT_LEFT || !s->leaving)
+        slot_post(s, event);
 }
 
 /* The actions of the table -------------------------------------------------------------------- */
@@ -272,27 +289,20 @@ static void log_end(struct slot *s, struct worker *w, const char *what)
 static void on_worker_gone(void *data, struct worker *w)
 {
     struct slot *s = data;
-    enum slot_event event = w == s->cur ? EVENT_GONE : w == s->next ? EVENT_NEXT_GONE : EVENT_LEFT;
     struct spawn_error error = w->exit.error;
     bool never_ran = w->exit.kind == WORKER_EXIT_START;
     CLEANUP_BUF struct buf what = BUF_INIT;
+    enum slot_event event;
 
     worker_exit_describe(w, &what);
     log_end(s, w, buf_str(&what));
     s->last_exit = w->exit;
-    if (event == EVENT_GONE)
-        s->cur = NULL;
-    else if (event == EVENT_NEXT_GONE)
-        s->next = NULL;
-    else
-        forget(s, w);
-    if (event != EVENT_LEFT) {
-        snprintf(s->reason, sizeof(s->reason), "%s", buf_str(&what));
-        s->restarts += event == EVENT_GONE;
-    }
+    event = forget(s, w);
     worker_free(w);
-    if (event != EVENT_LEFT || !s->leaving)
-        slot_post(s, event);
+    if (event != EVENT_LEFT)
+        snprintf(s->reason, sizeof(s->reason), "%s", buf_str(&what));
+    s->restarts += event == EVENT_GONE;
+    post_loss(s, event);
     if (never_ran && event != EVENT_LEFT) /* then the slot is still wanted, and there */
         s->ops->start_failed(s->data, s, &error);
 }
@@ -301,11 +311,10 @@ static void on_worker_gone(void *data, struct worker *w)
 static void on_worker_stuck(void *data, struct worker *w)
 {
     struct slot *s = data;
+    enum slot_event event = forget(s, w);
 
-    forget(s, w);
     worker_free(w);
-    if (!s->leaving)
-        slot_post(s, EVENT_LEFT);
+    post_loss(s, event);
 }
 
 static void on_extend_start(void *data, struct worker *w, int64_t ms)
