@@ -7,6 +7,7 @@
 
 #include "base/strv.h"
 #include "base/why.h"
+#include "mechanism/adopt_filter.h"
 
 #define SPAWN_INHERIT INT64_MIN
 
@@ -21,8 +22,7 @@ struct spawn_user {
 
 /* Looks up user (name or number) and group (name or number, NULL: the user's own); both NULL: not
  * set. -ENOENT with the reason. */
-int spawn_user_lookup(const char *user, const char *group, struct spawn_user *out,
-                      struct why *why);
+int spawn_user_lookup(const char *user, const char *group, struct spawn_user *out, struct why *why);
 void spawn_user_free(struct spawn_user *u);
 
 struct spawn_request {
@@ -34,12 +34,13 @@ struct spawn_request {
     const int *fds;        /* placed at 3, 4, ...; every other descriptor above 2 is closed */
     size_t nfds;
     const struct spawn_user *user;
+    const struct adopt_filter *filter;                            /* NULL: none */
     int64_t umask, nice, oom_score_adj, limit_nofile, limit_core; /* or SPAWN_INHERIT;
                                                                      INT64_MAX: unlimited */
 };
 
 /* In the order in which the child goes through them: descriptors while it still has the rights and
- * the limit of the master, limits while it still has the rights. */
+ * the limit of the master, limits and the filter while it still has the rights. */
 enum spawn_stage {
     SPAWN_STAGE_FORK,
     SPAWN_STAGE_SESSION,
@@ -47,6 +48,7 @@ enum spawn_stage {
     SPAWN_STAGE_NICE,
     SPAWN_STAGE_OOM_SCORE_ADJ,
     SPAWN_STAGE_LIMITS,
+    SPAWN_STAGE_FILTER,
     SPAWN_STAGE_GROUP,
     SPAWN_STAGE_USER,
     SPAWN_STAGE_PDEATHSIG,
@@ -60,6 +62,13 @@ struct spawn_error {
     int err; /* positive errno */
 };
 
+/* What became known of a start. */
+struct spawn_outcome {
+    struct spawn_error error; /* err 0: none so far */
+    int notify_fd;            /* of the filter, close-on-exec, owned by the caller; -1: none */
+    int filter_err;           /* positive errno: the program runs without the filter */
+};
+
 /* "exec", "working directory", ... for messages. */
 const char *spawn_stage_name(enum spawn_stage stage);
 
@@ -68,13 +77,16 @@ const char *spawn_stage_name(enum spawn_stage stage);
  * after the change of user, which clears it, and checked against a parent that is already gone).
  * The program is searched in the PATH of envp; a file without a format that the kernel knows is not
  * given to a shell.
- * On success 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by the
- * caller. -errno of pipe(2) or fork(2) with nothing started. */
+ * On success 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by
+ * the caller. -errno of pipe(2) or fork(2) with nothing started. */
 int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd);
 
 /* Asked when result_fd becomes readable, or after the child died: 1 the program runs, 0 it failed
- * and `error` tells where, -EAGAIN not known yet. A child killed on its way reads as 1. */
-int spawn_result(int result_fd, struct spawn_error *error);
+ * and `out->error` tells where, -EAGAIN not known yet. A child killed on its way reads as 1.
+ * `out` is what this call has heard, whatever it returns: how the filter went is known before the
+ * rest. A filter that is installed but whose descriptor got lost on the way (the master has no
+ * descriptor left) makes filter_err EMFILE; the program cannot bind then. */
+int spawn_result(int result_fd, struct spawn_outcome *out);
 
 /* Calls `gone` for every child that ended, while its process id is still its own (so that its
  * group can be killed without hitting a stranger), and then reaps it. One SIGCHLD may stand for
