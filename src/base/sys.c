@@ -240,6 +240,15 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor)
     return false;
 }
 
+int sys_first_unprivileged_port(void)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    if (sys_read_pseudo("/proc/sys/net/ipv4/ip_unprivileged_port_start", 64, &text) < 0)
+        return 1024;
+    return atoi(buf_str(&text));
+}
+
 int sys_pidfd_open(pid_t pid)
 {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);

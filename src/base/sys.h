@@ -43,6 +43,9 @@ int sys_proc_stat(pid_t pid, struct sys_proc *out);
 /* Whether `pid` is `ancestor` or descends from it, as far as /proc can tell now. */
 bool sys_is_descendant(pid_t pid, pid_t ancestor);
 
+/* The first port that an ordinary user may bind: net.ipv4.ip_unprivileged_port_start. */
+int sys_first_unprivileged_port(void);
+
 /* A descriptor (close-on-exec) that becomes readable when the process ends: pidfd_open(2). */
 int sys_pidfd_open(pid_t pid);
 

@@ -1,6 +1,7 @@
 #include "cluster/cluster.h"
 
 #include "base/log.h"
+#include "policy/adoption.h"
 
 static const struct pool_ops pool_ops;
 
@@ -8,7 +9,7 @@ static int open_pool(struct cluster *c, struct settings *settings, size_t index,
 {
     struct generation *gen;
     struct pool *p;
-    int r = generation_open(settings, index, c->generation, NULL, &c->inherited, 0, &gen, why);
+    int r = generation_open(settings, index, c->generation, NULL, &c->means, 0, &gen, why);
 
     if (r < 0)
         return r;
@@ -20,13 +21,30 @@ static int open_pool(struct cluster *c, struct settings *settings, size_t index,
     return pool_grow(p, gen, gen->workers, why);
 }
 
+/* Without it workers still get their sockets by the environment. */
+static void prepare_adoption(struct cluster *c, const struct settings *settings)
+{
+    bool wanted = false;
+    int r;
+
+    for (size_t i = 0; i < settings->npools; i++)
+        wanted = wanted || settings->pools[i].adopt != ADOPTION_OFF;
+    r = wanted ? adopt_filter_new(&c->means.filter) : 0;
+    if (r < 0)
+        log_warn(LOG_NOBODY,
+                 "adoption does not work here (%s): workers must take their sockets "
+                 "from the environment",
+                 strerror(-r));
+}
+
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
                  struct settings *settings, struct inherited_listeners *inherited, struct why *why)
 {
     *c = (struct cluster){
-        .loop = loop, .ops = ops, .data = data, .inherited = *inherited, .generation = 1};
+        .loop = loop, .ops = ops, .data = data, .means.inherited = *inherited, .generation = 1};
     *inherited = (struct inherited_listeners){0};
     start_queue_init(&c->starts_due, loop);
+    prepare_adoption(c, settings);
     for (size_t i = 0; i < settings->npools; i++) {
         int r = open_pool(c, settings, i, why);
 
@@ -42,9 +60,10 @@ void cluster_free(struct cluster *c)
     for (size_t i = 0; i < c->npools; i++)
         pool_free(c->pools[i]);
     free(c->pools);
-    for (size_t i = 0; i < c->inherited.n; i++)
-        listener_unref(c->inherited.items[i]);
-    free(c->inherited.items);
+    for (size_t i = 0; i < c->means.inherited.n; i++)
+        listener_unref(c->means.inherited.items[i]);
+    free(c->means.inherited.items);
+    adopt_filter_free(c->means.filter);
     *c = (struct cluster){0};
 }
 

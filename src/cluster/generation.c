@@ -1,6 +1,7 @@
 #include "cluster/generation.h"
 
 #include "mechanism/cpus_probe.h"
+#include "policy/adoption.h"
 
 struct generation *generation_ref(struct generation *g)
 {
@@ -127,7 +128,7 @@ static int open_listeners(struct generation *g, const struct generation *previou
 }
 
 int generation_open(struct settings *settings, size_t index, unsigned number,
-                    const struct generation *previous, const struct inherited_listeners *inherited,
+                    const struct generation *previous, const struct generation_means *means,
                     int nslots, struct generation **out, struct why *why)
 {
     struct generation *g = calloc(1, sizeof(*g));
@@ -139,12 +140,13 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     g->number = number;
     g->settings = settings_ref(settings);
     g->pool = &settings->pools[index];
+    g->filter = g->pool->adopt == ADOPTION_OFF ? NULL : means->filter;
     g->workers = g->pool->workers == SETTING_AUTO ? cpus_probe() : (int)g->pool->workers;
     if (nslots == 0)
         nslots = g->workers;
     r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
     if (r == 0)
-        r = open_listeners(g, previous, inherited, nslots, why);
+        r = open_listeners(g, previous, &means->inherited, nslots, why);
     if (r < 0) {
         why_prefix(why, r, "[pool:%s]", g->pool->name);
         generation_unref(g);

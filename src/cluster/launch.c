@@ -103,6 +103,7 @@ static int spawn(const struct worker_start *start, struct worker_env *env, pid_t
             .fds = fds,
             .nfds = g->nlisteners,
             .user = &g->user,
+            .filter = g->filter,
             .umask = pool->umask,
             .nice = pool->nice,
             .oom_score_adj = pool->oom_score_adj,

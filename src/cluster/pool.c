@@ -25,6 +25,7 @@ void pool_free(struct pool *p)
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
+    discovery_free(&p->discovery);
     generation_unref(p->gen);
     free(p);
 }
@@ -66,6 +67,7 @@ static void trim(struct pool *p)
         return;
     p->nslots = n;
     generation_shrink(p->gen, n);
+    discovery_shrink(&p->discovery, n);
 }
 
 int pool_set_workers(struct pool *p, int n, struct why *why)
@@ -139,13 +141,65 @@ static void on_down(void *data UNUSED, struct slot *s)
     log_debug(&s->who, "down");
 }
 
-static void on_changed(void *data, struct slot *s UNUSED)
+static void on_changed(void *data, struct slot *s)
 {
     struct pool *p = data;
 
+    if (!slot_has_workers(s))
+        discovery_tidy(&p->discovery, s->index);
+    else if (s->state == SLOT_UP && !s->leaving)
+        discovery_keep(&p->discovery, s->index, s->cur->claims);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);
+}
+
+static void on_restore(void *data, struct slot *s)
+{
+    struct pool *p = data;
+    const struct generation *g = s->wanted;
+
+    for (size_t i = 0; i < g->nlisteners; i++) {
+        int r = listener_restore(g->listeners[i], s->index);
+
+        if (r < 0)
+            log_warn(&s->who, "cannot restore the socket of %s: %s",
+                     listener_address(g->listeners[i]), strerror(-r));
+    }
+    discovery_restore(&p->discovery, s->index);
+}
+
+static int on_bind(void *data, struct slot *s, struct worker *w, const struct sockspec *asked)
+{
+    struct pool *p = data;
+    size_t known = p->discovery.n;
+    struct why why = {0};
+    int r = discovery_bind(&p->discovery, w->gen, s->index, asked, &w->claims, &why);
+
+    if (r < 0 && why.text[0])
+        log_error(&w->who, "cannot share the address that it binds: %s", why.text);
+    else if (p->discovery.n > known)
+        log_info(&w->who, "binds %s: sharing it with all workers",
+                 listener_address(p->discovery.items[known]));
+    return r;
+}
+
+static int on_listen(void *data, struct slot *s, struct worker *w, uint64_t inode)
+{
+    struct pool *p = data;
+
+    return discovery_listen(&p->discovery, w->gen, s->index, inode);
+}
+
+static bool must_listen(void *data, struct slot *s)
+{
+    struct pool *p = data;
+    const struct generation *g = s->wanted;
+
+    for (size_t i = 0; i < g->nlisteners; i++)
+        if (!listener_is_udp(g->listeners[i]))
+            return true;
+    return p->discovery.n > 0;
 }
 
 static void on_start_failed(void *data, struct slot *s UNUSED, const struct spawn_error *error)
@@ -159,6 +213,10 @@ static const struct slot_ops slot_ops = {
     .outcome = on_outcome,
     .down = on_down,
     .changed = on_changed,
+    .restore = on_restore,
+    .bind = on_bind,
+    .listen = on_listen,
+    .must_listen = must_listen,
     .start_failed = on_start_failed,
 };
 

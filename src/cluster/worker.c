@@ -134,6 +134,8 @@ static void stop_watching(struct worker *w)
     }
     notify_server_close(w->notify);
     w->notify = NULL;
+    adopter_close(w->adopter);
+    w->adopter = NULL;
 }
 
 static void worker_over(struct worker *w)
@@ -148,15 +150,60 @@ static void worker_over(struct worker *w)
 
 /* The start ---------------------------------------------------------------------------------- */
 
+static int on_bind(void *data, const struct adopter_bind *b)
+{
+    struct worker *w = data;
+
+    return w->ops->bind(w->data, w, &b->asked);
+}
+
+static int on_listen(void *data, pid_t pid UNUSED, uint64_t inode, int backlog UNUSED)
+{
+    struct worker *w = data;
+    int64_t how = w->gen->pool->ready;
+    int r = w->ops->listen(w->data, w, inode);
+
+    if (r == 0 && (how == READY_AUTO || how == READY_LISTEN))
+        become_ready(w);
+    return r;
+}
+
+/* Said once for all workers of a generation. */
+static void on_blind(void *data, const char *reason)
+{
+    struct worker *w = data;
+
+    if (!w->gen->told_blind)
+        log_warn(&w->who,
+                 "adoption does not work for this program (%s): it must take its sockets "
+                 "from the environment",
+                 reason);
+    w->gen->told_blind = true;
+}
+
+static const struct adopter_ops adopter_ops = {
+    .bind = on_bind, .listen = on_listen, .blind = on_blind};
+
+static void begin_adoption(struct worker *w, const struct spawn_outcome *outcome)
+{
+    int r = outcome->filter_err ? -outcome->filter_err : 0;
+
+    if (outcome->notify_fd >= 0)
+        r = adopter_open(w->loop, outcome->notify_fd, &adopter_ops, w, &w->adopter);
+    if (r < 0)
+        on_blind(w, strerror(-r));
+}
+
 /* Takes what the child reported on its way to exec; returns false while that is not known. */
 static bool take_result(struct worker *w)
 {
-    struct spawn_error error;
+    struct spawn_outcome outcome;
     int r;
 
     if (w->result_io.fd < 0)
         return true;
-    r = spawn_result(w->result_io.fd, &error);
+    r = spawn_result(w->result_io.fd, &outcome);
+    begin_adoption(w, &outcome);
     if (r == -EAGAIN)
         return false;
     ev_io_stop(w->loop, &w->result_io);
@@ -164,12 +211,23 @@ static bool take_result(struct worker *w)
     w->result_io.fd = -1;
     if (r == 0) {
         w->exit.kind = WORKER_EXIT_START;
-        w->exit.error = error;
+        w->exit.error = outcome.error;
     } else {
         w->gen->ran = true;
     }
     return true;
 }
+
+/* Alive for ready-delay is enough for those that cannot be seen to listen. */
+static bool goes_on_waiting(void *data)
+{
+    struct worker *w = data;
+
+    return w->adopter && w->ops->must_listen(w->data);
+}
+
+static const struct readiness_ops readiness_ops = {.found = become_ready,
+                                                   .goes_on_waiting = goes_on_waiting};
 
 static void on_result(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
 {
@@ -177,7 +235,7 @@ static void on_result(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
 
     if (!take_result(w) || w->exit.kind == WORKER_EXIT_START || w->state != WORKER_STARTING)
         return; /* after a failure the child ends at once and worker_child_gone() follows */
-    readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->pid, become_ready, w);
+    readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->pid, &readiness_ops, w);
 }
 
 /* The main process ended that was not the one we forked; its status is the reaper's business. */

@@ -79,6 +79,8 @@ static void commit(struct reload *r)
         struct reload_plan *plan = &r->plans[i];
 
         pool_set_generation(plan->pool, plan->next);
+        for (size_t k = 0; k < plan->next->nlisteners; k++)
+            listener_set_backlog(plan->next->listeners[k], (int)plan->next->pool->backlog);
         pool_set_workers(plan->pool, plan->next->workers, NULL);
     }
     for (size_t i = 0; i < c->npools; i++)
@@ -226,7 +228,7 @@ static int prepare_pool(struct reload *r, size_t index, struct why *why)
 
     if (pool && pool->stopping)
         return why_fail(why, -EBUSY, "[pool:%s] is still stopping", pool_name(pool));
-    result = generation_open(r->next, index, c->generation, pool ? pool->gen : NULL, &c->inherited,
+    result = generation_open(r->next, index, c->generation, pool ? pool->gen : NULL, &c->means,
                              pool ? pool->nslots : 1, &next, why);
     if (result < 0)
         return result;

@@ -130,7 +130,7 @@ static struct slot_socket *socket_of(const struct listener *l, int slot)
 {
     int i = l->shared ? 0 : slot;
 
-    return slot >= 0 && i < l->nsockets ? &l->sockets[i] : NULL;
+    return slot >= 0 && i < l->nsockets && l->sockets[i].fd >= 0 ? &l->sockets[i] : NULL;
 }
 
 /* ---- why an address cannot be had ---- */
@@ -162,7 +162,7 @@ static int fail_shared(const struct sockspec *bound, const uint64_t *inodes, int
 
 static int fail_bind(const struct sockspec *bound, int err, struct why *why)
 {
-    int first = sysctl_number("/proc/sys/net/ipv4/ip_unprivileged_port_start", 1024);
+    int first = sys_first_unprivileged_port();
 
     if (err == -EADDRINUSE)
         return fail_in_use(bound, why);
@@ -391,8 +391,7 @@ static void warn_capped_backlog(const struct listener *l)
                  l->address, l->backlog, cap);
 }
 
-/* Notes what the first socket is like, now that it is complete. */
-static int describe(struct listener *l)
+static int describe_address(struct listener *l)
 {
     CLEANUP_BUF struct buf address = BUF_INIT;
 
@@ -400,10 +399,21 @@ static int describe(struct listener *l)
     l->address = buf_take(&address);
     if (!l->address || !l->name)
         return -ENOMEM;
-    l->flags = fcntl(l->sockets[0].fd, F_GETFL);
-    sockopts_save(l->sockets[0].fd, &l->options);
     warn_capped_backlog(l);
     return 0;
+}
+
+static void note_options(struct listener *l, int fd)
+{
+    l->flags = fcntl(fd, F_GETFL);
+    sockopts_save(fd, &l->options);
+}
+
+/* Notes what the first socket is like, now that it is complete. */
+static int describe(struct listener *l)
+{
+    note_options(l, l->sockets[0].fd);
+    return describe_address(l);
 }
 
 static bool lacks_ip6(int err)
@@ -537,6 +547,109 @@ void listener_shrink(struct listener *l, int nslots)
         close_from(l, nslots);
     if (nslots < l->nslots)
         l->nslots = nslots;
+}
+
+/* ---- sockets on demand ---- */
+
+int listener_open_empty(const struct sockspec *spec, const struct listener_options *options,
+                        struct listener **out, struct why *why)
+{
+    struct listener *l = listener_new(spec, spec->name, options);
+
+    if (!l || describe_address(l) < 0) {
+        if (l)
+            listener_free(l);
+        return why_fail_errno(why, -ENOMEM, "listener");
+    }
+    *out = l;
+    return 0;
+}
+
+/* Makes places up to `slot`, empty ones. */
+static int reserve_place(struct listener *l, int slot)
+{
+    struct slot_socket *sockets;
+
+    if (slot < l->nsockets)
+        return 0;
+    sockets = reallocarray(l->sockets, (size_t)slot + 1, sizeof(*sockets));
+    if (!sockets)
+        return -ENOMEM;
+    l->sockets = sockets;
+    while (l->nsockets <= slot)
+        sockets[l->nsockets++] = (struct slot_socket){.fd = -1};
+    if (l->nslots < l->nsockets)
+        l->nslots = l->nsockets;
+    return 0;
+}
+
+static bool has_sockets(const struct listener *l)
+{
+    for (int i = 0; i < l->nsockets; i++)
+        if (l->sockets[i].fd >= 0)
+            return true;
+    return false;
+}
+
+int listener_bind_slot(struct listener *l, int slot, struct why *why)
+{
+    CLEANUP_CLOSE int fd = -1;
+    int r;
+
+    if (socket_of(l, slot))
+        return 0;
+    fd = new_socket(l);
+    if (fd < 0)
+        return why_fail_errno(why, fd, "cannot make a socket");
+    r = has_sockets(l) ? bind_socket(l, fd, true, why) : bind_first(l, fd, -1, why);
+    if (r < 0)
+        return r;
+    if (!has_sockets(l))
+        note_options(l, fd);
+    if (reserve_place(l, slot) < 0)
+        return why_fail_errno(why, -ENOMEM, "listener");
+    l->sockets[slot].inode = inode_of(fd);
+    l->sockets[slot].fd = util_take_fd(&fd);
+    return 0;
+}
+
+int listener_listen_slot(struct listener *l, int slot)
+{
+    const struct slot_socket *s = socket_of(l, slot);
+
+    return s ? start_listening(l, s->fd) : -ENOENT;
+}
+
+void listener_close_slot(struct listener *l, int slot)
+{
+    struct slot_socket *s = socket_of(l, slot);
+
+    if (!s || l->shared)
+        return;
+    util_close_p(&s->fd);
+    s->inode = 0;
+}
+
+bool listener_is_listening(const struct listener *l, int slot)
+{
+    const struct slot_socket *s = socket_of(l, slot);
+
+    return s && get_int(s->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+}
+
+int listener_restore_backlog(struct listener *l, int slot)
+{
+    return listener_is_listening(l, slot) ? listener_listen_slot(l, slot) : 0;
+}
+
+void listener_set_backlog(struct listener *l, int backlog)
+{
+    if (l->backlog == backlog)
+        return;
+    l->backlog = backlog;
+    warn_capped_backlog(l);
+    for (int i = 0; i < (l->shared ? 1 : l->nsockets); i++)
+        listener_restore_backlog(l, i);
 }
 
 /* ---- undoing what a worker did ---- */

@@ -34,6 +34,24 @@ void listener_unref(struct listener *l); /* the last one closes; a Unix socket's
 int listener_grow(struct listener *l, int nslots, struct why *why);
 void listener_shrink(struct listener *l, int nslots);
 
+/* A listener whose sockets come one by one, when a worker asks for its own: nothing is bound yet.
+ * One reference in `out`; -ENOMEM. */
+int listener_open_empty(const struct sockspec *spec, const struct listener_options *options,
+                        struct listener **out, struct why *why);
+
+/* Makes and binds the socket of one slot, if there is none yet; it does not listen before
+ * listener_listen_slot(). Errors as of listener_open(). */
+int listener_bind_slot(struct listener *l, int slot, struct why *why);
+int listener_listen_slot(struct listener *l, int slot);
+void listener_close_slot(struct listener *l, int slot);
+bool listener_is_listening(const struct listener *l, int slot);
+
+/* Puts the configured backlog back, which a worker's own listen(2) may have changed. */
+int listener_restore_backlog(struct listener *l, int slot);
+
+/* A new backlog for every socket that listens. */
+void listener_set_backlog(struct listener *l, int backlog);
+
 /* Before a start in a slot that no other worker uses: puts flags, socket options and backlog back
  * to what they were at creation, and revives a socket that was shut down. On a socket that several
  * slots share, flags and options are left alone: workers of other slots may rely on them.

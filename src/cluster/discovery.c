@@ -1,0 +1,123 @@
+#include "cluster/discovery.h"
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "policy/adoption.h"
+
+void discovery_free(struct discovery *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        listener_unref(d->items[i]);
+    d->n = 0;
+}
+
+/* Every listener that may be given, the listed ones first. Returns how many. */
+static size_t list_candidates(const struct discovery *d, const struct generation *gen,
+                              struct listener **listeners, struct adoption_candidate *candidates,
+                              size_t max)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < gen->nlisteners && n < max; i++)
+        listeners[n++] = gen->listeners[i];
+    for (size_t i = 0; i < d->n && n < max; i++)
+        listeners[n++] = d->items[i];
+    for (size_t i = 0; i < n; i++)
+        candidates[i] = (struct adoption_candidate){.spec = listener_spec(listeners[i]),
+                                                    .port = listener_port(listeners[i])};
+    return n;
+}
+
+/* What the worker's own user could not bind, the master does not bind for it. */
+static bool may_bind(const struct generation *gen, const struct sockspec *asked)
+{
+    uid_t uid = gen->user.set ? gen->user.uid : geteuid();
+
+    return uid == 0 || !gen->user.set || asked->port >= sys_first_unprivileged_port();
+}
+
+static int add(struct discovery *d, const struct generation *gen, const struct sockspec *asked,
+               struct listener **out, struct why *why)
+{
+    const struct listener_options options = {.backlog = (int)gen->pool->backlog};
+    int r;
+
+    if (d->n == DISCOVERY_MAX)
+        return why_fail(why, -EAGAIN, "more than %d addresses", DISCOVERY_MAX);
+    r = listener_open_empty(asked, &options, out, why);
+    if (r < 0)
+        return r;
+    d->items[d->n++] = *out;
+    return 0;
+}
+
+static void claim(const struct discovery *d, const struct listener *l, uint32_t *claims)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (d->items[i] == l)
+            *claims |= UINT32_C(1) << i;
+}
+
+int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
+                   const struct sockspec *asked, uint32_t *claims, struct why *why)
+{
+    struct listener *listeners[DISCOVERY_MAX + 64];
+    struct adoption_candidate candidates[ARRAY_SIZE(listeners)];
+    size_t n = list_candidates(d, gen, listeners, candidates, ARRAY_SIZE(listeners));
+    struct adoption decision =
+        adoption_decide((enum adoption_mode)gen->pool->adopt, asked, candidates, n);
+    struct listener *l = NULL;
+    int r = 0;
+
+    if (decision.action == ADOPTION_GIVE)
+        l = listeners[decision.index];
+    else if (decision.action == ADOPTION_PASS || !may_bind(gen, asked))
+        return -EAGAIN;
+    else
+        r = add(d, gen, asked, &l, why);
+    if (r == 0)
+        r = listener_bind_slot(l, slot, why);
+    if (r < 0)
+        return r;
+    claim(d, l, claims);
+    return listener_fd(l, slot);
+}
+
+int discovery_listen(const struct discovery *d, const struct generation *gen, int slot,
+                     uint64_t inode)
+{
+    for (size_t i = 0; i < gen->nlisteners; i++)
+        if (listener_inode(gen->listeners[i], slot) == inode)
+            return listener_listen_slot(gen->listeners[i], slot);
+    for (size_t i = 0; i < d->n; i++)
+        if (listener_inode(d->items[i], slot) == inode)
+            return listener_listen_slot(d->items[i], slot);
+    return -EAGAIN;
+}
+
+void discovery_tidy(struct discovery *d, int slot)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (!listener_is_listening(d->items[i], slot))
+            listener_close_slot(d->items[i], slot);
+}
+
+void discovery_keep(struct discovery *d, int slot, uint32_t claims)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (!(claims & (UINT32_C(1) << i)))
+            listener_close_slot(d->items[i], slot);
+}
+
+void discovery_shrink(struct discovery *d, int nslots)
+{
+    for (size_t i = 0; i < d->n; i++)
+        listener_shrink(d->items[i], nslots);
+}
+
+void discovery_restore(struct discovery *d, int slot)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (listener_fd(d->items[i], slot) >= 0)
+            listener_restore(d->items[i], slot);
+}
