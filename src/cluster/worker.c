@@ -138,12 +138,13 @@ static void worker_over(struct worker *w)
 /* Takes what the child reported on its way to exec; returns false while that is not known. */
 static bool take_result(struct worker *w)
 {
-    struct spawn_error error;
+    struct spawn_outcome outcome;
     int r;
 
     if (w->result_io.fd < 0)
         return true;
-    r = spawn_result(w->result_io.fd, &error);
+    r = spawn_result(w->result_io.fd, &outcome);
+    util_close_p(&outcome.notify_fd); /* no filter was asked for */
     if (r == -EAGAIN)
         return false;
     ev_io_stop(w->loop, &w->result_io);
@@ -151,7 +152,7 @@ static bool take_result(struct worker *w)
     w->result_io.fd = -1;
     if (r == 0) {
         w->exit.kind = WORKER_EXIT_START;
-        w->exit.error = error;
+        w->exit.error = outcome.error;
     } else {
         w->gen->ran = true;
     }
