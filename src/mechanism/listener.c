@@ -70,46 +70,7 @@ static uint64_t inode_of(int fd)
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-/* What an open socket is bound to, in the words of a sockspec. */
-static int spec_of_ip4(const struct sockaddr_in *a, struct sockspec *out)
-{
-    out->kind = SOCKSPEC_IP4;
-    out->ip4 = a->sin_addr;
-    out->port = ntohs(a->sin_port);
-    return 0;
-}
-
-static int spec_of_ip6(int fd, const struct sockaddr_in6 *a, struct sockspec *out)
-{
-    out->kind = SOCKSPEC_IP6;
-    out->ip6 = a->sin6_addr;
-    out->scope_id = a->sin6_scope_id;
-    out->port = ntohs(a->sin6_port);
-    if (IN6_IS_ADDR_V4MAPPED(&out->ip6)) {
-        out->kind = SOCKSPEC_IP4;
-        memcpy(&out->ip4, &out->ip6.s6_addr[12], sizeof(out->ip4));
-    } else if (IN6_IS_ADDR_UNSPECIFIED(&out->ip6) && get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) {
-        out->kind = SOCKSPEC_DUAL;
-    }
-    return 0;
-}
-
-static int spec_of_unix(const struct sockaddr_un *a, socklen_t len, struct sockspec *out)
-{
-    size_t n = len > offsetof(struct sockaddr_un, sun_path)
-                   ? len - offsetof(struct sockaddr_un, sun_path)
-                   : 0;
-
-    out->kind = SOCKSPEC_UNIX;
-    if (n >= sizeof(out->path))
-        n = sizeof(out->path) - 1;
-    memcpy(out->path, a->sun_path, n);
-    if (n > 0 && !out->path[0])
-        out->path[0] = '@';
-    return 0;
-}
-
-/* -ENOTSOCK, -EAFNOSUPPORT, or what the kernel says. */
+/* What an open socket is bound to. -ENOTSOCK, -EAFNOSUPPORT, or what the kernel says. */
 static int spec_of_fd(int fd, struct sockspec *out)
 {
     struct sockaddr_storage address = {0};
@@ -118,12 +79,7 @@ static int spec_of_fd(int fd, struct sockspec *out)
     *out = (struct sockspec){.udp = get_int(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM};
     if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
         return -errno;
-    switch (address.ss_family) {
-    case AF_INET: return spec_of_ip4((const struct sockaddr_in *)&address, out);
-    case AF_INET6: return spec_of_ip6(fd, (const struct sockaddr_in6 *)&address, out);
-    case AF_UNIX: return spec_of_unix((const struct sockaddr_un *)&address, len, out);
-    default: return -EAFNOSUPPORT;
-    }
+    return sockspec_from_sockaddr(&address, len, get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0, out);
 }
 
 static struct slot_socket *socket_of(const struct listener *l, int slot)
