@@ -712,11 +712,12 @@ int listener_restore(struct listener *l, int slot)
 
     if (!s)
         return -EINVAL;
-    /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. */
+    /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. -EPERM: anyone may
+     * bind a socket to a device, but undoing it needs CAP_NET_RAW. */
     restored = restore_flags(l, s->fd);
     if (restored == 0 && is_used_by_one_slot(l))
         restored = sockopts_restore(s->fd, &l->options);
-    revived = revive(l, s);
+    revived = restored == -EPERM ? restored : revive(l, s);
     if (revived == 0 || l->inherited)
         return revived < 0 ? revived : restored;
     revived = replace(l, s);
