@@ -639,14 +639,15 @@ static int detach_filter(int fd)
 }
 
 /* After connect(2) a UDP socket takes datagrams of that one peer only. */
-static void disconnect_udp(int fd)
+static int disconnect_udp(int fd)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
     struct sockaddr_storage peer;
     socklen_t len = sizeof(peer);
 
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
-        connect(fd, &nobody, sizeof(nobody));
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return 0;
+    return connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
 }
 
 /* A TCP socket that was shut down has left LISTEN, and listen(2) brings it back. Unix and UDP
@@ -676,7 +677,7 @@ static int revive(const struct listener *l, const struct slot_socket *s)
     int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
 
     if (r == 0 && l->bound.udp)
-        disconnect_udp(s->fd);
+        r = disconnect_udp(s->fd);
     if (r == 0)
         r = rebind(l, s->fd);
     if (r == 0)
