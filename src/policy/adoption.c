@@ -1,7 +1,7 @@
 #include "policy/adoption.h"
 
 /* How well a candidate fits; the lowest wins. */
-enum fit { FIT_SAME, FIT_FAMILY, FIT_DUAL, FIT_OTHER, FIT_NONE };
+enum fit { FIT_SAME, FIT_FAMILY, FIT_DUAL, FIT_HALF, FIT_NONE };
 
 static bool is_wildcard(const struct sockspec *spec)
 {
@@ -23,11 +23,14 @@ static enum fit fit_of(const struct sockspec *asked, const struct adoption_candi
     own.interface[0] = '\0'; /* the caller made a scope_id of it */
     if (sockspec_same_address(asked, &own))
         return FIT_SAME;
-    if (!is_inet(&own) || own.udp != asked->udp || own.port != asked->port || !is_wildcard(asked))
+    if (candidate->discovered || !is_inet(&own) || own.udp != asked->udp ||
+        own.port != asked->port || !is_wildcard(asked))
         return FIT_NONE;
     if (own.kind == SOCKSPEC_DUAL)
         return FIT_DUAL;
-    return (own.kind == SOCKSPEC_IP4) == (asked->kind == SOCKSPEC_IP4) ? FIT_FAMILY : FIT_OTHER;
+    if (asked->kind == SOCKSPEC_DUAL)
+        return own.kind == SOCKSPEC_IP6 ? FIT_FAMILY : FIT_HALF;
+    return own.kind == asked->kind ? FIT_FAMILY : FIT_NONE;
 }
 
 struct adoption adoption_decide(enum adoption_mode mode, const struct sockspec *asked,

@@ -18,7 +18,8 @@ enum adoption_action {
 
 struct adoption_candidate {
     const struct sockspec *spec;
-    uint16_t port; /* the real one, where `spec` asks for port 0 */
+    uint16_t port;   /* the real one, where `spec` asks for port 0 */
+    bool discovered; /* a program asked for it, not the settings: given for just its address */
 };
 
 struct adoption {
@@ -28,10 +29,10 @@ struct adoption {
 
 /* Decides about a stream or UDP socket that is bound to `asked`, as of sockspec_from_sockaddr().
  * An address that was asked for exactly is never widened: only a listener with the same address
- * will do. A wildcard (0.0.0.0, [::], DUAL) may be narrowed to any listener on its port; the same
- * address is preferred, then the same family, then DUAL. Port 0 passes, UDP and Unix addresses are
- * never discovered. Of equals the first candidate is taken. An interface of a candidate must have
- * been resolved into its scope_id. */
+ * will do. A wildcard (0.0.0.0, [::], DUAL) may be narrowed to a listed listener on its port that
+ * serves a part of it; the same address is preferred, then the same family, then DUAL, which was
+ * listed knowingly. Port 0 passes, UDP and Unix addresses are never discovered. Of equals the first
+ * candidate is taken. An interface of a candidate must have been resolved into its scope_id. */
 struct adoption adoption_decide(enum adoption_mode mode, const struct sockspec *asked,
                                 const struct adoption_candidate *candidates, size_t n);
 

@@ -22,7 +22,7 @@ static struct adoption decide(enum adoption_mode mode, const char *asked, const 
 
     for (; n < CANDIDATES_MAX && listed[n]; n++) {
         specs[n] = spec_of(listed[n]);
-        candidates[n] = (struct adoption_candidate){&specs[n], specs[n].port};
+        candidates[n] = (struct adoption_candidate){.spec = &specs[n], .port = specs[n].port};
     }
     return adoption_decide(mode, &wanted, candidates, n);
 }
@@ -41,8 +41,8 @@ static const struct {
     int expected[ARRAY_SIZE(listed_addresses)];
 } rows[] = {
     {"*:80", {G, G, G, G, G, G, X, X, X, X}},
-    {"0.0.0.0:80", {G, G, G, G, G, G, X, X, X, X}},
-    {"[::]:80", {G, G, G, G, G, G, X, X, X, X}},
+    {"0.0.0.0:80", {G, G, X, G, X, G, X, X, X, X}},
+    {"[::]:80", {G, X, G, X, G, X, X, X, X, X}},
     {"127.0.0.1:80", {X, X, X, G, X, X, X, X, X, X}},
     {"127.0.0.2:80", {X, X, X, X, X, X, X, X, X, X}},
     {"[::1]:80", {X, X, X, X, G, X, X, X, X, X}},
@@ -107,6 +107,24 @@ Test(adoption, the_best_of_several)
     }
 }
 
+/* What a program bound first is no reason to narrow what it binds next. */
+Test(adoption, discovered_listeners_are_given_for_their_own_address_only)
+{
+    struct sockspec found = spec_of("0.0.0.0:80");
+    struct adoption_candidate candidate = {.spec = &found, .port = 80, .discovered = true};
+    static const struct {
+        const char *asked;
+        int expected;
+    } cases[] = {{"0.0.0.0:80", G}, {"[::]:80", X}, {"*:80", X}, {"127.0.0.1:80", X}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct sockspec asked = spec_of(cases[i].asked);
+
+        cr_expect_eq((int)adoption_decide(ADOPTION_AUTO, &asked, &candidate, 1).action,
+                     cases[i].expected, "%s", cases[i].asked);
+    }
+}
+
 Test(adoption, nothing_listed)
 {
     const char *const none[] = {NULL};
@@ -122,7 +140,7 @@ Test(adoption, nothing_listed)
 Test(adoption, the_real_port)
 {
     struct sockspec listed = spec_of("127.0.0.1:0"), asked = spec_of("127.0.0.1:4711");
-    struct adoption_candidate candidate = {&listed, 4711};
+    struct adoption_candidate candidate = {.spec = &listed, .port = 4711};
 
     cr_expect_eq(adoption_decide(ADOPTION_LISTED, &asked, &candidate, 1).action, ADOPTION_GIVE);
     candidate.port = 4712;
@@ -133,7 +151,7 @@ Test(adoption, the_real_port)
 Test(adoption, scopes)
 {
     struct sockspec listed = spec_of("[fe80::1%2]:80"), asked = spec_of("[fe80::1%2]:80");
-    struct adoption_candidate candidate = {&listed, 80};
+    struct adoption_candidate candidate = {.spec = &listed, .port = 80};
 
     cr_expect_eq(adoption_decide(ADOPTION_LISTED, &asked, &candidate, 1).action, ADOPTION_GIVE);
     asked.scope_id = 3;
