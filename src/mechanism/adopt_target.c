@@ -173,6 +173,11 @@ struct query {
     uint64_t address, len; /* len 0: a listen(2) */
 };
 
+static bool is_for_kernel_to_choose(const struct sockspec *asked)
+{
+    return asked->kind == SOCKSPEC_UNIX ? !asked->path[0] : asked->port == 0;
+}
+
 static int read_asked(struct adopt_target *t, const struct query *q, sa_family_t *family)
 {
     struct sockaddr_storage address = {0};
@@ -185,9 +190,7 @@ static int read_asked(struct adopt_target *t, const struct query *q, sa_family_t
         return err;
     *family = address.ss_family;
     err = sockspec_from_sockaddr(&address, (socklen_t)q->len, false, &t->asked);
-    if (err == 0 && t->asked.kind != SOCKSPEC_UNIX && t->asked.port == 0)
-        return -EADDRNOTAVAIL;
-    return err;
+    return err == 0 && is_for_kernel_to_choose(&t->asked) ? -EADDRNOTAVAIL : err;
 }
 
 static int read_target(struct adopt_target *t, const struct query *q)
