@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "mechanism/sockdiag.h"
+#include "mechanism/socket_spec.h"
 #include "mechanism/sockopts.h"
 #include "mechanism/unix_socket.h"
 
@@ -47,14 +48,6 @@ static int set_int(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static int get_int(int fd, int level, int option)
-{
-    int value = -1;
-    socklen_t len = sizeof(value);
-
-    return getsockopt(fd, level, option, &value, &len) < 0 ? -errno : value;
-}
-
 /* A number below /proc/sys, `fallback` where that is hidden. */
 static int sysctl_number(const char *path, int fallback)
 {
@@ -68,18 +61,6 @@ static uint64_t inode_of(int fd)
     struct stat st;
 
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
-}
-
-/* What an open socket is bound to. -ENOTSOCK, -EAFNOSUPPORT, or what the kernel says. */
-static int spec_of_fd(int fd, struct sockspec *out)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
-
-    *out = (struct sockspec){.udp = get_int(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM};
-    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
-        return -errno;
-    return sockspec_from_sockaddr(&address, len, get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0, out);
 }
 
 static struct slot_socket *socket_of(const struct listener *l, int slot)
@@ -249,7 +230,7 @@ static int choose_port(struct listener *l, int *chooser, struct why *why)
         return fail_bind(&l->bound, r, why);
     r = set_int(*chooser, SOL_SOCKET, SO_REUSEPORT, 1);
     if (r == 0)
-        r = spec_of_fd(*chooser, &chosen);
+        r = socket_spec(*chooser, &chosen);
     if (r < 0)
         return why_fail_errno(why, r, "cannot choose a port");
     l->bound.port = chosen.port;
@@ -414,14 +395,14 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
 
 static int check_inherited(int fd, struct sockspec *spec, struct why *why)
 {
-    int r = spec_of_fd(fd, spec);
-    int type = get_int(fd, SOL_SOCKET, SO_TYPE);
+    int r = socket_spec(fd, spec);
+    int type = socket_number(fd, SOL_SOCKET, SO_TYPE);
 
     if (r < 0)
         return why_fail_errno(why, r, "descriptor %d", fd);
     if (spec->udp ? spec->kind == SOCKSPEC_UNIX : type != SOCK_STREAM)
         return why_fail(why, -EINVAL, "descriptor %d is neither a stream nor a UDP socket", fd);
-    if (!spec->udp && get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
+    if (!spec->udp && socket_number(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
         return why_fail(why, -EINVAL, "descriptor %d does not listen (Accept=yes cannot be used)",
                         fd);
     return 0;
