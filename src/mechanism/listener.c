@@ -571,7 +571,7 @@ bool listener_is_listening(const struct listener *l, int slot)
 {
     const struct slot_socket *s = socket_of(l, slot);
 
-    return s && get_int(s->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+    return s && socket_number(s->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
 }
 
 int listener_restore_backlog(struct listener *l, int slot)
