@@ -24,7 +24,8 @@ static size_t list_candidates(const struct discovery *d, const struct generation
         listeners[n++] = d->items[i];
     for (size_t i = 0; i < n; i++)
         candidates[i] = (struct adoption_candidate){.spec = listener_spec(listeners[i]),
-                                                    .port = listener_port(listeners[i])};
+                                                    .port = listener_port(listeners[i]),
+                                                    .discovered = i >= gen->nlisteners};
     return n;
 }
 

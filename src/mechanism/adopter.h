@@ -16,9 +16,9 @@ struct adopter_bind {
     int fd;                /* its descriptor */
 };
 
-/* Each may call adopter_close(); the call that is being answered fails with ENOSYS then. */
+/* Each may call adopter_close(); the call that is being looked at is still answered then. */
 struct adopter_ops {
-    /* Returns a descriptor to give (borrowed until adopter_close() or the next call), -EAGAIN to
+    /* Returns a descriptor to give (borrowed until the loop comes round again), -EAGAIN to
      * let the kernel do what the program asked for, or the -errno with which the call fails.
      * Before it is given, the program's socket options and O_NONBLOCK are carried over to it. */
     int (*bind)(void *data, const struct adopter_bind *b);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "mechanism/sockdiag.h"
+#include "mechanism/socket_spec.h"
 #include "mechanism/sockopts.h"
 #include "mechanism/unix_socket.h"
 
@@ -47,14 +48,6 @@ static int set_int(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static int get_int(int fd, int level, int option)
-{
-    int value = -1;
-    socklen_t len = sizeof(value);
-
-    return getsockopt(fd, level, option, &value, &len) < 0 ? -errno : value;
-}
-
 /* A number below /proc/sys, `fallback` where that is hidden. */
 static int sysctl_number(const char *path, int fallback)
 {
@@ -68,62 +61,6 @@ static uint64_t inode_of(int fd)
     struct stat st;
 
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
-}
-
-/* What an open socket is bound to, in the words of a sockspec. */
-static int spec_of_ip4(const struct sockaddr_in *a, struct sockspec *out)
-{
-    out->kind = SOCKSPEC_IP4;
-    out->ip4 = a->sin_addr;
-    out->port = ntohs(a->sin_port);
-    return 0;
-}
-
-static int spec_of_ip6(int fd, const struct sockaddr_in6 *a, struct sockspec *out)
-{
-    out->kind = SOCKSPEC_IP6;
-    out->ip6 = a->sin6_addr;
-    out->scope_id = a->sin6_scope_id;
-    out->port = ntohs(a->sin6_port);
-    if (IN6_IS_ADDR_V4MAPPED(&out->ip6)) {
-        out->kind = SOCKSPEC_IP4;
-        memcpy(&out->ip4, &out->ip6.s6_addr[12], sizeof(out->ip4));
-    } else if (IN6_IS_ADDR_UNSPECIFIED(&out->ip6) && get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) {
-        out->kind = SOCKSPEC_DUAL;
-    }
-    return 0;
-}
-
-static int spec_of_unix(const struct sockaddr_un *a, socklen_t len, struct sockspec *out)
-{
-    size_t n = len > offsetof(struct sockaddr_un, sun_path)
-                   ? len - offsetof(struct sockaddr_un, sun_path)
-                   : 0;
-
-    out->kind = SOCKSPEC_UNIX;
-    if (n >= sizeof(out->path))
-        n = sizeof(out->path) - 1;
-    memcpy(out->path, a->sun_path, n);
-    if (n > 0 && !out->path[0])
-        out->path[0] = '@';
-    return 0;
-}
-
-/* -ENOTSOCK, -EAFNOSUPPORT, or what the kernel says. */
-static int spec_of_fd(int fd, struct sockspec *out)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
-
-    *out = (struct sockspec){.udp = get_int(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM};
-    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
-        return -errno;
-    switch (address.ss_family) {
-    case AF_INET: return spec_of_ip4((const struct sockaddr_in *)&address, out);
-    case AF_INET6: return spec_of_ip6(fd, (const struct sockaddr_in6 *)&address, out);
-    case AF_UNIX: return spec_of_unix((const struct sockaddr_un *)&address, len, out);
-    default: return -EAFNOSUPPORT;
-    }
 }
 
 static struct slot_socket *socket_of(const struct listener *l, int slot)
@@ -293,7 +230,7 @@ static int choose_port(struct listener *l, int *chooser, struct why *why)
         return fail_bind(&l->bound, r, why);
     r = set_int(*chooser, SOL_SOCKET, SO_REUSEPORT, 1);
     if (r == 0)
-        r = spec_of_fd(*chooser, &chosen);
+        r = socket_spec(*chooser, &chosen);
     if (r < 0)
         return why_fail_errno(why, r, "cannot choose a port");
     l->bound.port = chosen.port;
@@ -458,14 +395,14 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
 
 static int check_inherited(int fd, struct sockspec *spec, struct why *why)
 {
-    int r = spec_of_fd(fd, spec);
-    int type = get_int(fd, SOL_SOCKET, SO_TYPE);
+    int r = socket_spec(fd, spec);
+    int type = socket_number(fd, SOL_SOCKET, SO_TYPE);
 
     if (r < 0)
         return why_fail_errno(why, r, "descriptor %d", fd);
     if (spec->udp ? spec->kind == SOCKSPEC_UNIX : type != SOCK_STREAM)
         return why_fail(why, -EINVAL, "descriptor %d is neither a stream nor a UDP socket", fd);
-    if (!spec->udp && get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
+    if (!spec->udp && socket_number(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
         return why_fail(why, -EINVAL, "descriptor %d does not listen (Accept=yes cannot be used)",
                         fd);
     return 0;
@@ -634,7 +571,7 @@ bool listener_is_listening(const struct listener *l, int slot)
 {
     const struct slot_socket *s = socket_of(l, slot);
 
-    return s && get_int(s->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+    return s && socket_number(s->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
 }
 
 int listener_restore_backlog(struct listener *l, int slot)
@@ -683,14 +620,15 @@ static int detach_filter(int fd)
 }
 
 /* After connect(2) a UDP socket takes datagrams of that one peer only. */
-static void disconnect_udp(int fd)
+static int disconnect_udp(int fd)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
     struct sockaddr_storage peer;
     socklen_t len = sizeof(peer);
 
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
-        connect(fd, &nobody, sizeof(nobody));
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return 0;
+    return connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
 }
 
 /* A TCP socket that was shut down has left LISTEN, and listen(2) brings it back. Unix and UDP
@@ -720,7 +658,7 @@ static int revive(const struct listener *l, const struct slot_socket *s)
     int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
 
     if (r == 0 && l->bound.udp)
-        disconnect_udp(s->fd);
+        r = disconnect_udp(s->fd);
     if (r == 0)
         r = rebind(l, s->fd);
     if (r == 0)
@@ -756,11 +694,12 @@ int listener_restore(struct listener *l, int slot)
 
     if (!s)
         return -EINVAL;
-    /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. */
+    /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. -EPERM: anyone may
+     * bind a socket to a device, but undoing it needs CAP_NET_RAW. */
     restored = restore_flags(l, s->fd);
     if (restored == 0 && is_used_by_one_slot(l))
         restored = sockopts_restore(s->fd, &l->options);
-    revived = revive(l, s);
+    revived = restored == -EPERM ? restored : revive(l, s);
     if (revived == 0 || l->inherited)
         return revived < 0 ? revived : restored;
     revived = replace(l, s);

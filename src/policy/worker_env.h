@@ -7,8 +7,8 @@
 
 struct worker_env_listener {
     const char *name; /* LISTEN_FDNAMES */
-    const char
-        *address;  /* as written for Server::Starter: "8080", "127.0.0.1:8080", "/run/x.sock" */
+    /* As Server::Starter writes it: "8080", "127.0.0.1:8080", "/run/x.sock". */
+    const char *address;
     uint16_t port; /* 0: none */
     bool is_unix, udp;
 };
@@ -26,7 +26,6 @@ struct worker_env_input {
     int slot, workers;
     unsigned generation;
     unsigned starts; /* SERVER_STARTER_GENERATION: counts every start in the slot */
-    pid_t master_pid;
     const char *notify_socket; /* NULL: none */
     int64_t watchdog_usec;     /* 0: none */
 };
@@ -47,7 +46,8 @@ struct worker_env {
 int worker_env_build(const struct worker_env_input *in, struct worker_env *out, struct why *why);
 void worker_env_free(struct worker_env *e);
 
-/* Writes `pid` in decimal into each place of pid_digits. Async-signal-safe. */
+/* Writes `pid` in decimal into each place of pid_digits, left-aligned and ended by a NUL.
+ * Async-signal-safe. */
 void worker_env_set_pid(struct worker_env *e, pid_t pid);
 
 #endif
