@@ -23,7 +23,7 @@ static size_t list_candidates(const struct discovery *d, const struct generation
     for (size_t i = 0; i < d->n && n < max; i++)
         listeners[n++] = d->items[i];
     for (size_t i = 0; i < n; i++)
-        candidates[i] = (struct adoption_candidate){.spec = listener_spec(listeners[i]),
+        candidates[i] = (struct adoption_candidate){.spec = listener_bound(listeners[i]),
                                                     .port = listener_port(listeners[i]),
                                                     .discovered = i >= gen->nlisteners};
     return n;
