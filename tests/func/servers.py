@@ -157,7 +157,8 @@ def slot_of(m, pid):
     while (info := proc.stat(pid)) and info[2] != m.pid:
         check(info[2] > 1, f"process {pid} does not descend from a worker")
         pid = info[2]
-    return int(proc.environ(pid)["PREFORK_SLOT"])
+    # not from its environment, which some servers overwrite with a title
+    return int(m.wait_log(rf"main\.(\d+)\[{pid}\]: started").group(1))
 
 
 CGI = GET % b"/cgi-bin/who"

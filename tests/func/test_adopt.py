@@ -255,7 +255,8 @@ def test_failed_reload_keeps_port():
         with Hammer(f"{LOCAL}:{old}", clients=4, rate=200, seconds=60) as load:
             m.write_config(pool(command=binder("--exit=3", f"{LOCAL}:{new}"), workers=2,
                                 min_uptime="20ms"))
-            matches(m.reload(RELOAD_FAILED).group(0), "status 3", "reason")
+            for _ in range(5):
+                matches(m.reload(RELOAD_FAILED).group(0), "status 3", "reason")
             load.expect_clean()
         equal(proc.listeners(old), 2, "sockets on the old port")
         wait_until(lambda: can_bind(new), "nobody has the new port")
@@ -321,7 +322,8 @@ def test_slow_start():
                 *binder("--bind-delay=1000", f"{LOCAL}:{port}")) as m:
         m.wait_ready()
         check(int(m.wait_log(r"ready after (\d+) ms").group(1)) >= 1000, "it was ready too early")
-    with master([port], "-w", "1", "--ready", "listen", "--start-timeout", "300ms", *FAST, "--",
+    with master([port], "-w", "1", "--ready", "listen", "--start-timeout", "300ms",
+                "--stop-timeout", "100ms", *FAST, "--",
                 *binder("--bind-delay=60000", f"{LOCAL}:{port}")) as m:
         m.wait_log("failed start number 2")
 

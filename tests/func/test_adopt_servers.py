@@ -1,6 +1,6 @@
 """Adoption: servers of all kinds, unmodified, share one port."""
 import proc
-from harness import Hammer, Master, check, equal, free_port, need_ipv6, pool, timeout
+from harness import QUICK, Hammer, Master, check, equal, free_port, need_ipv6, pool, timeout
 from servers import SERVERS, server_named
 
 WORKERS = 3
@@ -35,8 +35,8 @@ def reload_under_load(server, listed):
     with Master(config=config) as m:
         m.ports.add(port)
         m.wait_ready()
-        with Hammer(f"127.0.0.1:{port}", clients=8, rate=400, seconds=100) as load:
-            for _ in range(3):
+        with Hammer(f"127.0.0.1:{port}", clients=16, rate=1000, seconds=150) as load:
+            for _ in range(3 if QUICK else 10):
                 m.reload()
             result = load.expect_clean()
         check(len(result["pids"]) > 2, f"workers that answered: {result['pids']}")

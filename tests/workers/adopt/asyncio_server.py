@@ -22,10 +22,12 @@ async def answer(reader, writer):
 async def main(host, port):
     server = await asyncio.start_server(answer, host, port)
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
-    server.close()
-    await asyncio.sleep(0)
+    # Server.close() would drop connections that were accepted in this round of the loop.
+    for sock in server.sockets:
+        loop.remove_reader(sock.fileno())
     while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(tasks)
 
