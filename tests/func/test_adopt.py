@@ -351,10 +351,13 @@ def test_unseen_bind():
     """A server that binds by system calls that are not seen is named within start-timeout"""
     need_foreign_calls()
     port = free_port()
-    with master([port], "-w", "1", "-l", f"{LOCAL}:{port}", "--start-timeout", "2s",
-                "--ready-delay", "100ms", *FAST, "--",
-                *binder("--foreign", "--reuseport", f"{LOCAL}:{port}")) as m:
-        m.wait_log(rf"main\.0\[\d+\]: .*\b{port}\b.*(by itself|of its own)", timeout=10)
+    listen = ["-l", f"{LOCAL}:{port}"]
+    for args in (listen, [*listen, "--ready", "listen"], []):
+        with master([port], "-w", "1", *args, "--start-timeout", "5s", "--stop-timeout", "1s",
+                    "--ready-delay", "100ms", "--", *binder("--foreign", "--reuseport",
+                                                            f"{LOCAL}:{port}")) as m:
+            m.wait_log(rf"main\.0\[\d+\]: listens on 127\.0\.0\.1:{port} past adoption")
+            equal(m.count_log("failed start"), 0, "failed starts before it was said")
 
 
 def test_nested():
