@@ -33,9 +33,12 @@ static void arm(struct readiness *r, double wait_s)
 /* Where looking is refused, waiting for a sight of it would be in vain. */
 static bool is_over(const struct readiness *r, int seen)
 {
-    if (r->gen->pool->ready != READY_AUTO)
-        return r->gen->pool->ready == READY_DELAY;
-    return seen == -EACCES || !r->ops->goes_on_waiting(r->data);
+    bool waits;
+
+    if (r->gen->pool->ready == READY_DELAY)
+        return true;
+    waits = r->ops->goes_on_waiting(r->data);
+    return r->gen->pool->ready == READY_AUTO && (seen == -EACCES || !waits);
 }
 
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)

@@ -248,6 +248,13 @@ static void look_for_own_sockets(struct worker *w)
         w->own);
 }
 
+static void says_ready(struct worker *w)
+{
+    if (w->state == WORKER_STARTING)
+        look_for_own_sockets(w);
+    become_ready(w);
+}
+
 /* Alive for ready-delay is enough for those that cannot be seen to listen. */
 static bool goes_on_waiting(void *data)
 {
@@ -349,7 +356,7 @@ static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNU
     if (msg->bits & NOTIFY_WATCHDOG_TRIGGER)
         w->ops->sick(w->data, w, "triggered its watchdog");
     else if (msg->bits & NOTIFY_READY)
-        become_ready(w);
+        says_ready(w);
 }
 
 static const struct notify_server_ops notify_ops = {.message = on_notify};

@@ -352,10 +352,11 @@ def test_unseen_bind():
     need_foreign_calls()
     port = free_port()
     listen = ["-l", f"{LOCAL}:{port}"]
-    for args in (listen, [*listen, "--ready", "listen"], []):
+    server_command = binder("--foreign", "--reuseport", f"{LOCAL}:{port}")
+    for args, more in ((listen, []), ([], []), ([*listen, "--ready", "listen"], []),
+                       (listen, ["--notify"])):
         with master([port], "-w", "1", *args, "--start-timeout", "5s", "--stop-timeout", "1s",
-                    "--ready-delay", "100ms", "--", *binder("--foreign", "--reuseport",
-                                                            f"{LOCAL}:{port}")) as m:
+                    "--ready-delay", "100ms", "--", *server_command, *more) as m:
             m.wait_log(rf"main\.0\[\d+\]: listens on 127\.0\.0\.1:{port} past adoption")
             equal(m.count_log("failed start"), 0, "failed starts before it was said")
 

@@ -45,7 +45,7 @@
 
 static struct {
     long children, threads, each, reuseport, daemonize, setuid, filter, foreign, options;
-    long bind_delay, listen_delay, exit;
+    long notify, bind_delay, listen_delay, exit;
 } opt = {.exit = -1};
 
 static const struct {
@@ -56,11 +56,12 @@ static const struct {
     {"threads", &opt.threads},     /* this many threads serve */
     {"each", &opt.each},           /* each of them binds for itself */
     {"reuseport", &opt.reuseport}, /* SO_REUSEPORT before bind */
-    {"daemonize", &opt.daemonize}, /* two forks and a session of its own, announced by MAINPID */
+    {"daemonize", &opt.daemonize}, /* two forks and a session of its own */
     {"setuid", &opt.setuid},       /* becomes this user before bind */
     {"filter", &opt.filter},       /* installs a seccomp filter of its own that allows everything */
     {"foreign", &opt.foreign},     /* binds and listens by i386 system calls */
     {"options", &opt.options},     /* sets socket options before bind */
+    {"notify", &opt.notify},       /* sends READY=1 once it listens */
     {"bind-delay", &opt.bind_delay},     /* milliseconds before bind */
     {"listen-delay", &opt.listen_delay}, /* milliseconds between bind and listen */
     {"exit", &opt.exit},                 /* exits with this status once it listens */
@@ -277,11 +278,29 @@ static int open_socket(const struct address *a)
     return fd;
 }
 
+static void notify(const char *text)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (path == NULL || strlen(path) >= sizeof(sa.sun_path))
+        return;
+    memcpy(sa.sun_path, path, strlen(path));
+    if (path[0] == '@')
+        sa.sun_path[0] = '\0';
+    sendto(fd, text, strlen(text), 0, (struct sockaddr *)&sa,
+           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+    close(fd);
+}
+
 static void open_all(struct sockets *s)
 {
     sleep_ms(opt.bind_delay);
     for (s->n = 0; s->n < naddresses; s->n++)
         s->fds[s->n] = open_socket(&addresses[s->n]);
+    if (opt.notify)
+        notify("READY=1");
     if (opt.exit >= 0)
         exit((int)opt.exit);
 }
@@ -454,46 +473,14 @@ static void serve_in_children(struct sockets *shared)
         ;
 }
 
-static void notify(const char *text)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-    if (path == NULL || strlen(path) >= sizeof(sa.sun_path))
-        return;
-    memcpy(sa.sun_path, path, strlen(path));
-    if (path[0] == '@')
-        sa.sun_path[0] = '\0';
-    sendto(fd, text, strlen(text), 0, (struct sockaddr *)&sa,
-           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
-    close(fd);
-}
-
-/* The first process tells who the last one is and stays until that one has set out. */
+/* As daemon(7) says. */
 static void daemonize(void)
 {
-    int told[2];
-    char text[64];
-    pid_t pid;
-
-    if (pipe2(told, O_CLOEXEC) != 0)
-        die("pipe");
-    pid = fork();
-    if (pid > 0) {
-        close(told[1]);
-        if (read(told[0], &pid, sizeof(pid)) != sizeof(pid))
-            exit(71);
-        snprintf(text, sizeof(text), "MAINPID=%d", pid);
-        notify(text);
-        exit(0);
-    }
+    if (fork() > 0)
+        _exit(0);
     setsid();
     if (fork() > 0)
         _exit(0);
-    pid = getpid();
-    if (write(told[1], &pid, sizeof(pid)) != sizeof(pid))
-        die("write");
 }
 
 /* As sandboxed servers do; it asks for nothing that ours would not allow. */
