@@ -4,6 +4,8 @@
 #include "base/sys.h"
 #include "policy/adoption.h"
 
+#define LISTENERS_MAX (GENERATION_LISTENERS_MAX + DISCOVERY_MAX)
+
 void discovery_free(struct discovery *d)
 {
     for (size_t i = 0; i < d->n; i++)
@@ -12,9 +14,8 @@ void discovery_free(struct discovery *d)
 }
 
 /* Every listener that may be given, the listed ones first. Returns how many. */
-static size_t list_candidates(const struct discovery *d, const struct generation *gen,
-                              struct listener **listeners, struct adoption_candidate *candidates,
-                              size_t max)
+static size_t list_all(const struct discovery *d, const struct generation *gen,
+                       struct listener **listeners, size_t max)
 {
     size_t n = 0;
 
@@ -22,19 +23,13 @@ static size_t list_candidates(const struct discovery *d, const struct generation
         listeners[n++] = gen->listeners[i];
     for (size_t i = 0; i < d->n && n < max; i++)
         listeners[n++] = d->items[i];
-    for (size_t i = 0; i < n; i++)
-        candidates[i] = (struct adoption_candidate){.spec = listener_spec(listeners[i]),
-                                                    .port = listener_port(listeners[i]),
-                                                    .discovered = i >= gen->nlisteners};
     return n;
 }
 
 /* What the worker's own user could not bind, the master does not bind for it. */
 static bool may_bind(const struct generation *gen, const struct sockspec *asked)
 {
-    uid_t uid = gen->user.set ? gen->user.uid : geteuid();
-
-    return uid == 0 || !gen->user.set || asked->port >= sys_first_unprivileged_port();
+    return !gen->user.set || gen->user.uid == 0 || asked->port >= sys_first_unprivileged_port();
 }
 
 static int add(struct discovery *d, const struct generation *gen, const struct sockspec *asked,
@@ -62,14 +57,18 @@ static void claim(const struct discovery *d, const struct listener *l, uint32_t 
 int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
                    const struct sockspec *asked, uint32_t *claims, struct why *why)
 {
-    struct listener *listeners[DISCOVERY_MAX + 64];
-    struct adoption_candidate candidates[ARRAY_SIZE(listeners)];
-    size_t n = list_candidates(d, gen, listeners, candidates, ARRAY_SIZE(listeners));
-    struct adoption decision =
-        adoption_decide((enum adoption_mode)gen->pool->adopt, asked, candidates, n);
+    struct listener *listeners[LISTENERS_MAX];
+    struct adoption_candidate candidates[LISTENERS_MAX];
+    size_t n = list_all(d, gen, listeners, LISTENERS_MAX);
+    struct adoption decision;
     struct listener *l = NULL;
     int r = 0;
 
+    for (size_t i = 0; i < n; i++)
+        candidates[i] = (struct adoption_candidate){.spec = listener_bound(listeners[i]),
+                                                    .port = listener_port(listeners[i]),
+                                                    .discovered = i >= gen->nlisteners};
+    decision = adoption_decide((enum adoption_mode)gen->pool->adopt, asked, candidates, n);
     if (decision.action == ADOPTION_GIVE)
         l = listeners[decision.index];
     else if (decision.action == ADOPTION_PASS || !may_bind(gen, asked))
@@ -87,13 +86,24 @@ int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
 int discovery_listen(const struct discovery *d, const struct generation *gen, int slot,
                      uint64_t inode)
 {
-    for (size_t i = 0; i < gen->nlisteners; i++)
-        if (listener_inode(gen->listeners[i], slot) == inode)
-            return listener_listen_slot(gen->listeners[i], slot);
-    for (size_t i = 0; i < d->n; i++)
-        if (listener_inode(d->items[i], slot) == inode)
-            return listener_listen_slot(d->items[i], slot);
+    struct listener *listeners[LISTENERS_MAX];
+    size_t n = list_all(d, gen, listeners, LISTENERS_MAX);
+
+    for (size_t i = 0; i < n; i++)
+        if (listener_inode(listeners[i], slot) == inode)
+            return listener_listen_slot(listeners[i], slot);
     return -EAGAIN;
+}
+
+size_t discovery_inodes(const struct discovery *d, const struct generation *gen, int slot,
+                        uint64_t *inodes, size_t max)
+{
+    struct listener *listeners[LISTENERS_MAX];
+    size_t n = list_all(d, gen, listeners, max < LISTENERS_MAX ? max : LISTENERS_MAX);
+
+    for (size_t i = 0; i < n; i++)
+        inodes[i] = listener_inode(listeners[i], slot);
+    return n;
 }
 
 void discovery_tidy(struct discovery *d, int slot)

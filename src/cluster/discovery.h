@@ -27,6 +27,10 @@ int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
 int discovery_listen(const struct discovery *d, const struct generation *gen, int slot,
                      uint64_t inode);
 
+/* The inodes of all sockets of a slot, at most `max`; returns how many. */
+size_t discovery_inodes(const struct discovery *d, const struct generation *gen, int slot,
+                        uint64_t *inodes, size_t max);
+
 /* No worker is left in the slot: what was bound but never listened on leaves nothing. */
 void discovery_tidy(struct discovery *d, int slot);
 

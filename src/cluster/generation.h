@@ -8,6 +8,8 @@
 #include "mechanism/spawn.h"
 #include "policy/settings.h"
 
+#define GENERATION_LISTENERS_MAX 64 /* what `listen` takes */
+
 struct generation {
     unsigned refs;
     unsigned number;

@@ -1,6 +1,7 @@
 #include "cluster/pool.h"
 
 #include "base/log.h"
+#include "mechanism/own_sockets.h"
 
 static const struct slot_ops slot_ops;
 
@@ -191,6 +192,15 @@ static int on_listen(void *data, struct slot *s, struct worker *w, uint64_t inod
     return discovery_listen(&p->discovery, w->gen, s->index, inode);
 }
 
+static int on_own_sockets(void *data, struct slot *s, struct worker *w, struct buf *out)
+{
+    struct pool *p = data;
+    uint64_t given[GENERATION_LISTENERS_MAX + DISCOVERY_MAX];
+    size_t n = discovery_inodes(&p->discovery, w->gen, s->index, given, ARRAY_SIZE(given));
+
+    return own_sockets_describe(w->pid, given, n, out);
+}
+
 static bool must_listen(void *data, struct slot *s)
 {
     struct pool *p = data;
@@ -217,6 +227,7 @@ static const struct slot_ops slot_ops = {
     .bind = on_bind,
     .listen = on_listen,
     .must_listen = must_listen,
+    .own_sockets = on_own_sockets,
     .start_failed = on_start_failed,
 };
 

@@ -18,12 +18,22 @@ static void arm_ms(struct slot *s, int64_t ms)
     s->timer_ms = clock_ms() + ms;
 }
 
+static void note_late(struct slot *s, const struct worker *w)
+{
+    if (w && w->own[0])
+        snprintf(s->reason, sizeof(s->reason), "not ready in time; it listens on %s by itself",
+                 w->own);
+    else
+        snprintf(s->reason, sizeof(s->reason), "not ready in time");
+    log_warn(w ? &w->who : &s->who, "%s", s->reason);
+}
+
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct slot *s = timer->data;
 
     if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING)
-        snprintf(s->reason, sizeof(s->reason), "not ready in time");
+        note_late(s, s->state == SLOT_STARTING ? s->cur : s->next);
     slot_post(s, EVENT_TIMEOUT);
 }
 
@@ -334,6 +344,13 @@ static bool must_listen(void *data)
     return s->ops->must_listen(s->data, s);
 }
 
+static int own_sockets(void *data, struct worker *w, struct buf *out)
+{
+    struct slot *s = data;
+
+    return s->ops->own_sockets(s->data, s, w, out);
+}
+
 static const struct worker_ops worker_ops = {
     .ready = on_worker_ready,
     .sick = on_worker_sick,
@@ -343,6 +360,7 @@ static const struct worker_ops worker_ops = {
     .bind = on_bind,
     .listen = on_listen,
     .must_listen = must_listen,
+    .own_sockets = own_sockets,
 };
 
 /* From above ---------------------------------------------------------------------------------- */

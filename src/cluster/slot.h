@@ -23,6 +23,7 @@ struct slot_ops {
     int (*bind)(void *data, struct slot *s, struct worker *w, const struct sockspec *asked);
     int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
     bool (*must_listen)(void *data, struct slot *s);
+    int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);
     /* a worker never came to run its program; `w` is NULL when there was no process */
     void (*start_failed)(void *data, struct slot *s, const struct spawn_error *error);
 };

@@ -1,6 +1,7 @@
 #include "cluster/worker.h"
 
 #include <signal.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -218,11 +219,27 @@ static bool take_result(struct worker *w)
     return true;
 }
 
+/* Calls that pass by the filter: io_uring, a foreign architecture. Said once for each worker. */
+static void look_for_own_sockets(struct worker *w)
+{
+    CLEANUP_BUF struct buf own = BUF_INIT;
+
+    if (w->own[0] || !w->adopter || w->ops->own_sockets(w->data, w, &own) <= 0)
+        return;
+    snprintf(w->own, sizeof(w->own), "%s", buf_str(&own));
+    log_warn(
+        &w->who,
+        "listens on %s past adoption: no other worker shares that and no queue is kept; let it "
+        "take its socket from LISTEN_FDS",
+        w->own);
+}
+
 /* Alive for ready-delay is enough for those that cannot be seen to listen. */
 static bool goes_on_waiting(void *data)
 {
     struct worker *w = data;
 
+    look_for_own_sockets(w);
     return w->adopter && w->ops->must_listen(w->data);
 }
 

@@ -32,6 +32,8 @@ struct worker_ops {
     int (*listen)(void *data, struct worker *w, uint64_t inode);
     /* whether it is to listen on something before it can be ready */
     bool (*must_listen)(void *data);
+    /* appends addresses that it listens on with sockets of its own; how many they are */
+    int (*own_sockets)(void *data, struct worker *w, struct buf *out);
 };
 
 /* How it ended, in the words of status and log. */
@@ -59,6 +61,7 @@ struct worker {
     struct worker_exit exit;
     struct log_who who;
     uint32_t claims; /* discovered addresses that it bound */
+    char own[128];   /* addresses that it listens on past adoption, as far as seen */
 
     /* private */
     struct notify_server *notify;

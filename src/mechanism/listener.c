@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -373,6 +374,18 @@ static int open_sockets(struct listener *l, int nslots, struct why *why)
     return r < 0 ? why_fail_errno(why, r, "listener") : listener_grow(l, nslots, why);
 }
 
+/* The name of an interface becomes its number of today. */
+static int resolve_interface(struct listener *l, struct why *why)
+{
+    if (!l->bound.interface[0])
+        return 0;
+    l->bound.scope_id = if_nametoindex(l->bound.interface);
+    if (l->bound.scope_id == 0)
+        return why_fail(why, -ENODEV, "there is no network interface '%s'", l->bound.interface);
+    l->bound.interface[0] = '\0';
+    return 0;
+}
+
 int listener_open(const struct sockspec *spec, int nslots, const struct listener_options *options,
                   struct listener **out, struct why *why)
 {
@@ -384,7 +397,9 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
     l = listener_new(spec, spec->name, options);
     if (!l)
         return why_fail_errno(why, -ENOMEM, "listener");
-    r = open_sockets(l, nslots, why);
+    r = resolve_interface(l, why);
+    if (r == 0)
+        r = open_sockets(l, nslots, why);
     if (r < 0) {
         listener_free(l);
         return r;
@@ -725,6 +740,11 @@ uint64_t listener_inode(const struct listener *l, int slot)
 const struct sockspec *listener_spec(const struct listener *l)
 {
     return &l->spec;
+}
+
+const struct sockspec *listener_bound(const struct listener *l)
+{
+    return &l->bound;
 }
 
 const char *listener_name(const struct listener *l)

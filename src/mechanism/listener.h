@@ -62,11 +62,12 @@ void listener_set_backlog(struct listener *l, int backlog);
 int listener_restore(struct listener *l, int slot);
 
 int listener_fd(const struct listener *l, int slot); /* owned by the listener; -1: no such slot */
-uint64_t listener_inode(const struct listener *l, int slot);    /* 0: no such slot, or not bound */
-const struct sockspec *listener_spec(const struct listener *l); /* as it was asked for */
-const char *listener_name(const struct listener *l);            /* for LISTEN_FDNAMES */
-const char *listener_address(const struct listener *l);         /* with the real port */
-uint16_t listener_port(const struct listener *l);               /* 0: Unix */
+uint64_t listener_inode(const struct listener *l, int slot);     /* 0: no such slot, or not bound */
+const struct sockspec *listener_spec(const struct listener *l);  /* as it was asked for */
+const struct sockspec *listener_bound(const struct listener *l); /* real port and interface */
+const char *listener_name(const struct listener *l);             /* for LISTEN_FDNAMES */
+const char *listener_address(const struct listener *l);          /* with the real port */
+uint16_t listener_port(const struct listener *l);                /* 0: Unix */
 bool listener_is_shared(const struct listener *l);
 bool listener_is_udp(const struct listener *l);
 bool listener_is_unix(const struct listener *l);
