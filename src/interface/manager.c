@@ -32,19 +32,21 @@ static void on_extend(struct ev_loop *loop UNUSED, ev_timer *timer, int events U
 {
     struct manager *m = timer->data;
 
-    if (is_busy(m))
+    if (is_busy(m)) /* a start that begins to fail is not told to us */
         sd_client_send("EXTEND_TIMEOUT_USEC=%d", EXTEND_USEC);
     else
         ev_timer_stop(m->loop, &m->extend);
 }
 
-/* Asks at once and then every EXTEND_S. */
-static void start_extending(struct manager *m)
+/* Asks at once and then every EXTEND_S, as long as something takes its time. */
+static void update_extending(struct manager *m)
 {
-    if (!is_busy(m) || ev_is_active(&m->extend))
-        return;
-    sd_client_send("EXTEND_TIMEOUT_USEC=%d", EXTEND_USEC);
-    ev_timer_again(m->loop, &m->extend);
+    if (!is_busy(m)) {
+        ev_timer_stop(m->loop, &m->extend);
+    } else if (!ev_is_active(&m->extend)) {
+        sd_client_send("EXTEND_TIMEOUT_USEC=%d", EXTEND_USEC);
+        ev_timer_again(m->loop, &m->extend);
+    }
 }
 
 /* This runs in the loop that supervises: when that hangs, nothing is sent. */
@@ -95,7 +97,7 @@ void manager_update(struct manager *m)
         m->reloading = !tell(m, "READY=1\n");
     else
         tell(m, "");
-    start_extending(m);
+    update_extending(m);
 }
 
 void manager_reload_begun(struct manager *m)

@@ -10,22 +10,24 @@
 #include "mechanism/proc_tree.h"
 
 enum {
-    DESCRIPTORS_MAX = 4096,
-    KEPT_MAX = 64, /* sockets and epoll sets of one process */
+    LOOKS_MAX = 4096, /* descriptors, threads and members of epoll sets in one call */
+    KEPT_MAX = 64,    /* sockets and epoll sets of one process */
     POLL_MAX = 1024,
     SELECT_MAX = 65536,
     SMALL_FILE_MAX = 4096,
-    SET_FILE_MAX = 1 << 18, /* content of an epoll set */
+    EPOLL_FILE_MAX = 1 << 18,
+    EPOLL_LINE_MIN = 64,
     WORD_BITS = 8 * sizeof(unsigned long),
 };
 
 struct search {
     const uint64_t *inodes;
     size_t ninodes;
+    int looks_left;
 };
 
 struct process {
-    const struct search *search;
+    struct search *search;
     pid_t pid;
     int sockets[KEPT_MAX]; /* its descriptors of the sockets that are searched */
     size_t nsockets;
@@ -90,7 +92,8 @@ static int look_at_epoll(const struct process *p, int fd)
     int err;
 
     snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)p->pid, fd);
-    err = sys_read_pseudo(path, SET_FILE_MAX, &text);
+    err = sys_read_pseudo(path, EPOLL_FILE_MAX, &text);
+    p->search->looks_left -= (int)(text.len / EPOLL_LINE_MIN);
     if (err < 0)
         return proc_tree_error(err);
     next = text.data;
@@ -191,19 +194,20 @@ static int look_at_thread(int tid, void *data)
 
 static int look_at_process(pid_t pid, void *data)
 {
-    struct process p = {.search = data, .pid = pid};
-    int result = proc_tree_each_descriptor(pid, DESCRIPTORS_MAX, sort_descriptor, &p);
+    struct search *s = data;
+    struct process p = {.search = s, .pid = pid};
+    int result = proc_tree_each_descriptor(pid, &s->looks_left, sort_descriptor, &p);
 
     if (result < 0 || p.nsockets == 0)
         return result;
-    for (size_t i = 0; i < p.nepolls && result == 0; i++)
+    for (size_t i = 0; i < p.nepolls && result == 0 && s->looks_left > 0; i++)
         result = look_at_epoll(&p, p.epolls[i]);
-    return result ? result : proc_tree_each_thread(pid, look_at_thread, &p);
+    return result ? result : proc_tree_each_thread(pid, &s->looks_left, look_at_thread, &p);
 }
 
 int observe_accepting(pid_t pid, const uint64_t *inodes, size_t n)
 {
-    struct search s = {.inodes = inodes, .ninodes = n};
+    struct search s = {.inodes = inodes, .ninodes = n, .looks_left = LOOKS_MAX};
 
-    return proc_tree_each_process(pid, look_at_process, &s);
+    return proc_tree_each_process(pid, &s.looks_left, look_at_process, &s);
 }

@@ -21,8 +21,7 @@ struct spawn_user {
 
 /* Looks up user (name or number) and group (name or number, NULL: the user's own); both NULL: not
  * set. -ENOENT with the reason. */
-int spawn_user_lookup(const char *user, const char *group, struct spawn_user *out,
-                      struct why *why);
+int spawn_user_lookup(const char *user, const char *group, struct spawn_user *out, struct why *why);
 void spawn_user_free(struct spawn_user *u);
 
 struct spawn_request {
@@ -68,8 +67,8 @@ const char *spawn_stage_name(enum spawn_stage stage);
  * after the change of user, which clears it, and checked against a parent that is already gone).
  * The program is searched in the PATH of envp; a file without a format that the kernel knows is not
  * given to a shell.
- * On success 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by the
- * caller. -errno of pipe(2) or fork(2) with nothing started. */
+ * On success 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by
+ * the caller. -errno of pipe(2) or fork(2) with nothing started. */
 int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd);
 
 /* Asked when result_fd becomes readable, or after the child died: 1 the program runs, 0 it failed
