@@ -46,6 +46,11 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor);
 /* A descriptor (close-on-exec) that becomes readable when the process ends: pidfd_open(2). */
 int sys_pidfd_open(pid_t pid);
 
+/* One message of a Unix socket with a descriptor beside it, or -1 for none: unix(7). The received
+ * one is close-on-exec and the caller's. Sending is async-signal-safe. 0, the length, or -errno. */
+int sys_send_with_fd(int socket, const void *data, size_t len, int fd);
+ssize_t sys_receive_with_fd(int socket, void *data, size_t size, int *fd);
+
 /* Opens /dev/null on whichever of 0, 1, 2 is closed, and sets FD_CLOEXEC on everything above. */
 void sys_sanitize_descriptors(void);
 
