@@ -1,7 +1,6 @@
 #include "cluster/cluster.h"
 
 #include "base/log.h"
-#include "policy/adoption.h"
 
 static const struct pool_ops pool_ops;
 
@@ -21,22 +20,6 @@ static int open_pool(struct cluster *c, struct settings *settings, size_t index,
     return pool_grow(p, gen, gen->workers, why);
 }
 
-/* Without it workers still get their sockets by the environment. */
-static void prepare_adoption(struct cluster *c, const struct settings *settings)
-{
-    bool wanted = false;
-    int r;
-
-    for (size_t i = 0; i < settings->npools; i++)
-        wanted = wanted || settings->pools[i].adopt != ADOPTION_OFF;
-    r = wanted ? adopt_filter_new(&c->means.filter) : 0;
-    if (r < 0)
-        log_warn(LOG_NOBODY,
-                 "adoption does not work here (%s): workers must take their sockets "
-                 "from the environment",
-                 strerror(-r));
-}
-
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
                  struct settings *settings, struct inherited_listeners *inherited, struct why *why)
 {
@@ -44,7 +27,6 @@ int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_o
         .loop = loop, .ops = ops, .data = data, .means.inherited = *inherited, .generation = 1};
     *inherited = (struct inherited_listeners){0};
     start_queue_init(&c->starts_due, loop);
-    prepare_adoption(c, settings);
     for (size_t i = 0; i < settings->npools; i++) {
         int r = open_pool(c, settings, i, why);
 

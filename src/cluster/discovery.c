@@ -10,7 +10,7 @@ void discovery_free(struct discovery *d)
 {
     for (size_t i = 0; i < d->n; i++)
         listener_unref(d->items[i]);
-    d->n = 0;
+    *d = (struct discovery){0};
 }
 
 /* Every listener that may be given, the listed ones first. Returns how many. */
@@ -32,18 +32,33 @@ static bool may_bind(const struct generation *gen, const struct sockspec *asked)
     return !gen->user.set || gen->user.uid == 0 || asked->port >= sys_first_unprivileged_port();
 }
 
+/* A free place, or one whose address no slot uses any more; NULL: there is none. */
+static struct listener **find_place(struct discovery *d)
+{
+    if (d->n < DISCOVERY_MAX)
+        return &d->items[d->n++];
+    for (size_t i = 0; i < d->n; i++)
+        if (!listener_has_sockets(d->items[i]))
+            return &d->items[i];
+    return NULL;
+}
+
 static int add(struct discovery *d, const struct generation *gen, const struct sockspec *asked,
                struct listener **out, struct why *why)
 {
     const struct listener_options options = {.backlog = (int)gen->pool->backlog};
-    int r;
+    int r = listener_open_empty(asked, &options, out, why);
+    struct listener **place;
 
-    if (d->n == DISCOVERY_MAX)
-        return why_fail(why, -EAGAIN, "more than %d addresses", DISCOVERY_MAX);
-    r = listener_open_empty(asked, &options, out, why);
     if (r < 0)
         return r;
-    d->items[d->n++] = *out;
+    place = find_place(d);
+    if (!place) {
+        listener_unref(*out);
+        return why_fail(why, -EAGAIN, "it binds more than %d addresses", DISCOVERY_MAX);
+    }
+    listener_unref(*place);
+    *place = *out;
     return 0;
 }
 
@@ -118,6 +133,12 @@ void discovery_keep(struct discovery *d, int slot, uint32_t claims)
     for (size_t i = 0; i < d->n; i++)
         if (!(claims & (UINT32_C(1) << i)))
             listener_close_slot(d->items[i], slot);
+}
+
+void discovery_set_backlog(struct discovery *d, int backlog)
+{
+    for (size_t i = 0; i < d->n; i++)
+        listener_set_backlog(d->items[i], backlog);
 }
 
 void discovery_shrink(struct discovery *d, int nslots)

@@ -37,6 +37,9 @@ void discovery_tidy(struct discovery *d, int slot);
 /* The slot's worker has proved itself: addresses that it did not ask for are given up. */
 void discovery_keep(struct discovery *d, int slot, uint32_t claims);
 
+/* A new backlog for every socket that listens. */
+void discovery_set_backlog(struct discovery *d, int backlog);
+
 /* The slots from `nslots` on are gone. */
 void discovery_shrink(struct discovery *d, int nslots);
 

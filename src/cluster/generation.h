@@ -34,7 +34,9 @@ struct inherited_listeners {
 /* What every generation is made of besides its settings. */
 struct generation_means {
     struct inherited_listeners inherited;
-    struct adopt_filter *filter; /* NULL: user notification does not work here */
+    struct adopt_filter
+        *filter; /* made when the first generation wants it; NULL: it cannot be had */
+    bool tried_filter;
 };
 
 /* Makes the generation of the pool at `index` of `settings`. Listeners whose address `previous`
@@ -42,8 +44,8 @@ struct generation_means {
  * for each of `nslots` slots (0: of all its workers). On failure nothing is left behind.
  * -errno with the reason, which names the setting. */
 int generation_open(struct settings *settings, size_t index, unsigned number,
-                    const struct generation *previous, const struct generation_means *means,
-                    int nslots, struct generation **out, struct why *why);
+                    const struct generation *previous, struct generation_means *means, int nslots,
+                    struct generation **out, struct why *why);
 
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g); /* NULL is allowed */

@@ -90,9 +90,14 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
 
 void pool_set_generation(struct pool *p, struct generation *gen)
 {
+    int backlog = (int)gen->pool->backlog;
+
     generation_ref(gen);
     generation_unref(p->gen);
     p->gen = gen;
+    for (size_t i = 0; i < gen->nlisteners; i++)
+        listener_set_backlog(gen->listeners[i], backlog);
+    discovery_set_backlog(&p->discovery, backlog);
 }
 
 /* Posts to each slot; from the end, since a slot that is down may be given up by that. */
@@ -170,18 +175,33 @@ static void on_restore(void *data, struct slot *s)
     discovery_restore(&p->discovery, s->index);
 }
 
+/* A specific address is never given a wildcard's socket, so the listed one stays without server. */
+static void warn_of_idle_listeners(const struct generation *g, const struct listener *found,
+                                   const struct log_who *who)
+{
+    for (size_t i = 0; i < g->nlisteners; i++)
+        if (!listener_is_udp(g->listeners[i]) &&
+            listener_port(g->listeners[i]) == listener_port(found))
+            log_warn(who, "binds %s and not the listed %s: clients of the latter may wait in vain",
+                     listener_address(found), listener_address(g->listeners[i]));
+}
+
 static int on_bind(void *data, struct slot *s, struct worker *w, const struct sockspec *asked)
 {
     struct pool *p = data;
-    size_t known = p->discovery.n;
+    uint32_t before = w->claims;
     struct why why = {0};
     int r = discovery_bind(&p->discovery, w->gen, s->index, asked, &w->claims, &why);
+    uint32_t claimed = w->claims & ~before;
 
     if (r < 0 && why.text[0])
         log_error(&w->who, "cannot share the address that it binds: %s", why.text);
-    else if (p->discovery.n > known)
-        log_info(&w->who, "binds %s: sharing it with all workers",
-                 listener_address(p->discovery.items[known]));
+    if (claimed) {
+        const struct listener *found = p->discovery.items[__builtin_ctz(claimed)];
+
+        log_info(&w->who, "binds %s: sharing it", listener_address(found));
+        warn_of_idle_listeners(w->gen, found, &w->who);
+    }
     return r;
 }
 

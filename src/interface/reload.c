@@ -79,8 +79,6 @@ static void commit(struct reload *r)
         struct reload_plan *plan = &r->plans[i];
 
         pool_set_generation(plan->pool, plan->next);
-        for (size_t k = 0; k < plan->next->nlisteners; k++)
-            listener_set_backlog(plan->next->listeners[k], (int)plan->next->pool->backlog);
         pool_set_workers(plan->pool, plan->next->workers, NULL);
     }
     for (size_t i = 0; i < c->npools; i++)

@@ -4,8 +4,9 @@
 
 #include "base/buf.h"
 
-/* Tries everything for real (in children of its own, within a second) and appends a table: name,
- * "yes" or why not, what it is needed for. To be called before any loop runs. */
+/* Tries everything for real, on sockets and in children of its own, and appends a table: what,
+ * "yes" or why not, what it is needed for. Waits for its children, a second at most for each: to be
+ * called before anything is supervised. */
 void features_print(struct buf *out);
 
 #endif

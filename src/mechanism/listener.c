@@ -535,7 +535,7 @@ static int reserve_place(struct listener *l, int slot)
     return 0;
 }
 
-static bool has_sockets(const struct listener *l)
+bool listener_has_sockets(const struct listener *l)
 {
     for (int i = 0; i < l->nsockets; i++)
         if (l->sockets[i].fd >= 0)
@@ -543,20 +543,32 @@ static bool has_sockets(const struct listener *l)
     return false;
 }
 
+/* Bound to the address in order to connect from it: then it cannot be shared. */
+static bool is_connected(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
 int listener_bind_slot(struct listener *l, int slot, struct why *why)
 {
+    const struct slot_socket *s = socket_of(l, slot);
     CLEANUP_CLOSE int fd = -1;
     int r;
 
-    if (socket_of(l, slot))
+    if (s && !l->bound.udp && is_connected(s->fd))
+        listener_close_slot(l, slot);
+    else if (s)
         return 0;
     fd = new_socket(l);
     if (fd < 0)
         return why_fail_errno(why, fd, "cannot make a socket");
-    r = has_sockets(l) ? bind_socket(l, fd, true, why) : bind_first(l, fd, -1, why);
+    r = listener_has_sockets(l) ? bind_socket(l, fd, true, why) : bind_first(l, fd, -1, why);
     if (r < 0)
         return r;
-    if (!has_sockets(l))
+    if (!listener_has_sockets(l))
         note_options(l, fd);
     if (reserve_place(l, slot) < 0)
         return why_fail_errno(why, -ENOMEM, "listener");

@@ -45,6 +45,7 @@ int listener_bind_slot(struct listener *l, int slot, struct why *why);
 int listener_listen_slot(struct listener *l, int slot);
 void listener_close_slot(struct listener *l, int slot);
 bool listener_is_listening(const struct listener *l, int slot);
+bool listener_has_sockets(const struct listener *l);
 
 /* Puts the configured backlog back, which a worker's own listen(2) may have changed. */
 int listener_restore_backlog(struct listener *l, int slot);

@@ -4,7 +4,7 @@
 #include "mechanism/sockdiag.h"
 
 enum {
-    DESCRIPTORS_MAX = 4096, /* of one process */
+    LOOKS_MAX = 4096, /* descriptors and threads in one call */
     DESCRIBED_MAX = 5,
 };
 
@@ -19,6 +19,7 @@ struct search {
     size_t ngiven;
     struct candidate *candidates;
     size_t n, capacity;
+    int looks_left;
     int err;
 };
 
@@ -78,7 +79,9 @@ static int mark_held(int fd UNUSED, const char *target, void *data)
 
 static int look_at_process(pid_t pid, void *data)
 {
-    return proc_tree_each_descriptor(pid, DESCRIPTORS_MAX, mark_held, data);
+    struct search *s = data;
+
+    return proc_tree_each_descriptor(pid, &s->looks_left, mark_held, s);
 }
 
 static int describe_held(const struct search *s, struct buf *out)
@@ -101,7 +104,7 @@ static int describe_held(const struct search *s, struct buf *out)
 
 int own_sockets_describe(pid_t pid, const uint64_t *given, size_t n, struct buf *out)
 {
-    struct search s = {.given = given, .ngiven = n};
+    struct search s = {.given = given, .ngiven = n, .looks_left = LOOKS_MAX};
     int err = sockdiag_each(false, 0, add_candidate, &s);
     int held = 0;
 
@@ -110,7 +113,7 @@ int own_sockets_describe(pid_t pid, const uint64_t *given, size_t n, struct buf 
     if (err == 0) {
         if (s.n > 0)
             qsort(s.candidates, s.n, sizeof(*s.candidates), compare_inodes);
-        err = proc_tree_each_process(pid, look_at_process, &s);
+        err = proc_tree_each_process(pid, &s.looks_left, look_at_process, &s);
         held = describe_held(&s, out);
     }
     free(s.candidates);

@@ -8,8 +8,7 @@
 
 enum {
     PROCESSES_MAX = 64,
-    THREADS_MAX = 256,
-    CHILDREN_FILE_MAX = 1 << 18,
+    CHILDREN_FILE_MAX = 4096,
 };
 
 struct tree {
@@ -36,8 +35,8 @@ static int missing_error(pid_t pid)
 }
 
 /* The numbers that name the entries of /proc/PID/`dir`. */
-static int each_entry(pid_t pid, const char *dir, int max, int (*visit)(int number, void *data),
-                      void *data)
+static int each_entry(pid_t pid, const char *dir, int *looks_left,
+                      int (*visit)(int number, void *data), void *data)
 {
     char path[64];
     struct dirent *entry;
@@ -48,19 +47,18 @@ static int each_entry(pid_t pid, const char *dir, int max, int (*visit)(int numb
     d = opendir(path);
     if (!d)
         return errno == ENOENT || errno == ESRCH ? missing_error(pid) : proc_tree_error(-errno);
-    while (result == 0 && max > 0 && (entry = readdir(d))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        result = visit(atoi(entry->d_name), data);
-        max--;
+    while (result == 0 && *looks_left > 0 && (entry = readdir(d))) {
+        --*looks_left;
+        if (entry->d_name[0] != '.')
+            result = visit(atoi(entry->d_name), data);
     }
     closedir(d);
     return result;
 }
 
-int proc_tree_each_thread(pid_t pid, int (*visit)(int tid, void *data), void *data)
+int proc_tree_each_thread(pid_t pid, int *looks_left, int (*visit)(int tid, void *data), void *data)
 {
-    return each_entry(pid, "task", THREADS_MAX, visit, data);
+    return each_entry(pid, "task", looks_left, visit, data);
 }
 
 static int read_link(int fd, void *data)
@@ -77,12 +75,12 @@ static int read_link(int fd, void *data)
     return d->visit(fd, target, d->data);
 }
 
-int proc_tree_each_descriptor(pid_t pid, int max,
+int proc_tree_each_descriptor(pid_t pid, int *looks_left,
                               int (*visit)(int fd, const char *target, void *data), void *data)
 {
     struct descriptors d = {.pid = pid, .visit = visit, .data = data};
 
-    return each_entry(pid, "fd", max, read_link, &d);
+    return each_entry(pid, "fd", looks_left, read_link, &d);
 }
 
 uint64_t proc_tree_socket_inode(const char *target)
@@ -93,7 +91,8 @@ uint64_t proc_tree_socket_inode(const char *target)
     return sscanf(target, "socket:[%llu%c", &inode, &end) == 2 && end == ']' ? inode : 0;
 }
 
-/* A kernel without this file shows no children. See proc_tid_children(5). */
+/* A kernel without this file shows no children; of a long list the beginning is enough. See
+ * proc_tid_children(5). */
 static int add_children(int tid, void *data)
 {
     CLEANUP_BUF struct buf text = BUF_INIT;
@@ -101,15 +100,15 @@ static int add_children(int tid, void *data)
     char path[64], *next, *word;
 
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)t->parent, tid);
-    if (sys_read_pseudo(path, CHILDREN_FILE_MAX, &text) < 0)
-        return 0;
+    sys_read_pseudo(path, CHILDREN_FILE_MAX, &text);
     next = text.data;
     while ((word = strsep(&next, " ")) && *word && t->npids < PROCESSES_MAX)
         t->pids[t->npids++] = atoi(word);
     return 0;
 }
 
-int proc_tree_each_process(pid_t pid, int (*visit)(pid_t pid, void *data), void *data)
+int proc_tree_each_process(pid_t pid, int *looks_left, int (*visit)(pid_t pid, void *data),
+                           void *data)
 {
     struct tree t = {.pids = {pid}, .npids = 1};
     int worst = 0;
@@ -118,7 +117,7 @@ int proc_tree_each_process(pid_t pid, int (*visit)(pid_t pid, void *data), void 
         int result;
 
         t.parent = t.pids[i];
-        result = proc_tree_each_thread(t.parent, add_children, &t);
+        result = proc_tree_each_thread(t.parent, looks_left, add_children, &t);
         if (result == 0)
             result = visit(t.parent, data);
         if (result == -EACCES)

@@ -22,7 +22,6 @@
 struct owner_search {
     const uint64_t *inodes;
     int n;
-    int links; /* that may still be looked at */
 };
 
 struct question {
@@ -288,10 +287,9 @@ void sockdiag_format(const struct sockdiag_socket *s, struct buf *out)
 
 static int holds(int fd UNUSED, const char *target, void *data)
 {
-    struct owner_search *s = data;
+    const struct owner_search *s = data;
     uint64_t inode = proc_tree_socket_inode(target);
 
-    s->links--;
     for (int i = 0; inode && i < s->n; i++)
         if (s->inodes[i] == inode)
             return 1;
@@ -314,15 +312,15 @@ static void describe_process(pid_t pid, int place, struct buf *out)
 
 void sockdiag_describe_owners(const uint64_t *inodes, int n, struct buf *out)
 {
-    struct owner_search s = {.inodes = inodes, .n = n, .links = LINKS_MAX};
+    struct owner_search s = {.inodes = inodes, .n = n};
     DIR *dir = n > 0 ? opendir("/proc") : NULL;
     const struct dirent *e;
-    int found = 0;
+    int links_left = LINKS_MAX, found = 0;
 
-    while (dir && s.links > 0 && (e = readdir(dir))) {
+    while (dir && links_left > 0 && (e = readdir(dir))) {
         pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
 
-        if (pid > 0 && proc_tree_each_descriptor(pid, s.links, holds, &s) == 1)
+        if (pid > 0 && proc_tree_each_descriptor(pid, &links_left, holds, &s) == 1)
             describe_process(pid, found++, out);
     }
     if (dir)

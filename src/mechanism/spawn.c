@@ -34,12 +34,6 @@ struct report {
     bool failed;
 };
 
-/* One descriptor beside a message: unix(7). */
-union one_fd {
-    struct cmsghdr header;
-    char room[CMSG_SPACE(sizeof(int))];
-};
-
 /* ---- in the child: each step returns 0 or -errno ---- */
 
 static int enter_session(struct child *c)
@@ -157,23 +151,6 @@ static int set_limits(struct child *c)
     return err < 0 ? err : set_limit(RLIMIT_CORE, c->request->limit_core);
 }
 
-/* With a descriptor, or -1. */
-static int tell_master(const struct child *c, struct report report, int fd)
-{
-    struct iovec data = {&report, sizeof(report)};
-    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-    union one_fd control = {.header = {.cmsg_level = SOL_SOCKET,
-                                       .cmsg_type = SCM_RIGHTS,
-                                       .cmsg_len = CMSG_LEN(sizeof(fd))}};
-
-    if (fd >= 0) {
-        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-        message.msg_control = &control;
-        message.msg_controllen = sizeof(control);
-    }
-    return sendmsg(c->error_fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 /* Without the filter the program can do its work. With a filter nobody answers it could not: there
  * the start ends. */
 static int install_filter(struct child *c)
@@ -186,7 +163,7 @@ static int install_filter(struct child *c)
     fd = adopt_filter_install(c->request->filter);
     if (fd < 0)
         report.error.err = -fd;
-    return tell_master(c, report, fd);
+    return sys_send_with_fd(c->error_fd, &report, sizeof(report), fd);
 }
 
 /* Then there is nothing to change, for which the kernel would want a privilege. */
@@ -301,7 +278,8 @@ static _Noreturn void run_child(struct child *c)
 
     while (error->err == 0)
         error->err = -stages[++error->stage].run(c);
-    tell_master(c, report, -1); /* there is room; without a reader nobody wants to know */
+    /* There is room; without a reader nobody wants to know. */
+    sys_send_with_fd(c->error_fd, &report, sizeof(report), -1);
     _exit(EXIT_NOT_STARTED);
 }
 
@@ -402,17 +380,6 @@ int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd)
     return 0;
 }
 
-/* The descriptor that came along, or -1. */
-static int received_fd(struct msghdr *message)
-{
-    struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    int fd = -1;
-
-    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(fd)))
-        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    return fd;
-}
-
 static void note_filter(struct spawn_outcome *out, int err, int fd)
 {
     out->notify_fd = fd;
@@ -424,23 +391,18 @@ int spawn_result(int result_fd, struct spawn_outcome *out)
     *out = (struct spawn_outcome){.notify_fd = -1};
     for (;;) {
         struct report report;
-        struct iovec data = {&report, sizeof(report)};
-        union one_fd control;
-        struct msghdr message = {.msg_iov = &data,
-                                 .msg_iovlen = 1,
-                                 .msg_control = &control,
-                                 .msg_controllen = sizeof(control)};
-        ssize_t n = TEMP_FAILURE_RETRY(recvmsg(result_fd, &message, MSG_CMSG_CLOEXEC));
+        int fd;
+        ssize_t n = sys_receive_with_fd(result_fd, &report, sizeof(report), &fd);
 
         if (n < 0)
-            return -errno;
+            return (int)n;
         if (n != sizeof(report))
             return 1;
         if (report.failed) {
             out->error = report.error;
             return 0;
         }
-        note_filter(out, report.error.err, received_fd(&message));
+        note_filter(out, report.error.err, fd);
     }
 }
 

@@ -33,6 +33,7 @@ struct adoption_world {
 
     struct adopter *adopter;
     pid_t child;
+    int status; /* how it ended */
     int binds, listens, blinds;
     struct adopter_bind last; /* of the binds */
     uint64_t listen_inode;
@@ -79,32 +80,6 @@ static void world_blind(void *data, const char *reason)
 
 static UNUSED const struct adopter_ops world_ops = {world_bind, world_listen, world_blind};
 
-static UNUSED bool send_fd(int channel, int fd)
-{
-    char room[CMSG_SPACE(sizeof(fd))] = {0};
-    struct iovec data = {"", 1};
-    struct msghdr m = {
-        .msg_iov = &data, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&m);
-
-    *header = (struct cmsghdr){CMSG_LEN(sizeof(fd)), SOL_SOCKET, SCM_RIGHTS};
-    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-    return sendmsg(channel, &m, 0) == 1;
-}
-
-static UNUSED int receive_fd(int channel)
-{
-    char room[CMSG_SPACE(sizeof(int))] = {0}, byte;
-    struct iovec data = {&byte, 1};
-    struct msghdr m = {
-        .msg_iov = &data, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
-    int fd = -1;
-
-    if (recvmsg(channel, &m, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m))
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
-    return fd;
-}
-
 static int play_under_filter(struct adoption_world *w, int channel, int (*play)(void *), void *data)
 {
     struct adopt_filter *filter;
@@ -113,7 +88,7 @@ static int play_under_filter(struct adoption_world *w, int channel, int (*play)(
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     DEMAND(adopt_filter_new(&filter) == 0);
     fd = adopt_filter_install(filter);
-    DEMAND(fd >= 0 && send_fd(channel, fd));
+    DEMAND(fd >= 0 && sys_send_with_fd(channel, "", 1, fd) == 0);
     close(fd);
     close(channel);
     if (w->before)
@@ -131,20 +106,34 @@ static void world_deadline(struct ev_loop *loop, ev_timer *timer, int events)
     kill(w->child, SIGKILL);
 }
 
+/* The kernel before 6.11 calls a tree empty only when its dead are buried. */
+static void world_bury(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct adoption_world *w = io->data;
+
+    (void)events;
+    waitpid(w->child, &w->status, 0);
+    ev_io_stop(loop, io);
+}
+
+/* Until the tree is empty; the child is buried then. */
 static UNUSED void world_serve(struct adoption_world *w, int notify_fd)
 {
+    CLEANUP_CLOSE int pidfd = sys_pidfd_open(w->child);
     struct ev_loop *loop = ev_loop_new(0);
     ev_timer deadline;
+    ev_io end;
 
     ev_timer_init(&deadline, world_deadline, DEADLINE_MS / 1000., 0.);
     deadline.data = w;
     ev_timer_start(loop, &deadline);
     ev_unref(loop);
-    if (adopter_open(loop, notify_fd, &world_ops, w, &w->adopter) == 0) {
-        if (w->close_at_once)
-            w->adopter = (adopter_close(w->adopter), NULL);
-        ev_run(loop, 0);
-    }
+    ev_io_init(&end, world_bury, pidfd, EV_READ);
+    end.data = w;
+    ev_io_start(loop, &end);
+    if (adopter_open(loop, notify_fd, &world_ops, w, &w->adopter) == 0 && w->close_at_once)
+        w->adopter = (adopter_close(w->adopter), NULL);
+    ev_run(loop, 0);
     adopter_close(w->adopter);
     ev_ref(loop);
     ev_timer_stop(loop, &deadline);
@@ -154,7 +143,8 @@ static UNUSED void world_serve(struct adoption_world *w, int notify_fd)
 /* Plays and returns the exit status, or 256 + the signal. */
 static UNUSED int perform(struct adoption_world *w, int (*play)(void *), void *data)
 {
-    int ends[2], status, notify_fd;
+    int ends[2], notify_fd;
+    char byte;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -1;
@@ -164,12 +154,12 @@ static UNUSED int perform(struct adoption_world *w, int (*play)(void *), void *d
         _exit(play_under_filter(w, ends[1], play, data));
     }
     close(ends[1]);
-    notify_fd = receive_fd(ends[0]);
+    sys_receive_with_fd(ends[0], &byte, 1, &notify_fd);
     close(ends[0]);
-    if (notify_fd >= 0)
-        world_serve(w, notify_fd);
-    waitpid(w->child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+    if (notify_fd < 0)
+        return -1;
+    world_serve(w, notify_fd);
+    return WIFEXITED(w->status) ? WEXITSTATUS(w->status) : 256 + WTERMSIG(w->status);
 }
 
 #endif

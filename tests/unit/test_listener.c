@@ -489,7 +489,6 @@ Test(listener, a_named_interface)
     struct listener_options options = {.backlog = 16};
     struct listener *l = NULL;
     struct sockspec spec;
-    struct why why;
 
     cr_assert_eq(sockspec_parse("[::1%lo]:0", &spec, &why), 0);
     cr_assert_eq(listener_open(&spec, 2, &options, &l, &why), 0, "%s", why.text);
@@ -507,7 +506,6 @@ Test(listener, sockets_on_demand)
     struct listener_options options = {.backlog = 16};
     struct listener *l = NULL, *chooser = NULL;
     struct sockspec spec;
-    struct why why;
 
     cr_assert_eq(sockspec_parse("127.0.0.1:0", &spec, &why), 0);
     cr_assert_eq(listener_open(&spec, 1, &options, &chooser, &why), 0, "%s", why.text);

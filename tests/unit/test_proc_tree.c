@@ -5,6 +5,8 @@
 
 #include "../lib/process.h"
 
+static int looks_left = 1000; /* each test is a process of its own */
+
 /* What a visitor has seen, and what it answers. */
 struct visits {
     int n;
@@ -59,7 +61,7 @@ Test(proc_tree, visits_a_process_and_its_descendants)
     struct visits v = {0};
     pid_t pid = start_chain(4);
 
-    cr_expect_eq(proc_tree_each_process(pid, visit, &v), 0);
+    cr_expect_eq(proc_tree_each_process(pid, &looks_left, visit, &v), 0);
     cr_expect_eq(v.n, 4);
     cr_expect_eq(v.pids[0], pid);
     for (int i = 1; i < v.n; i++) {
@@ -76,7 +78,7 @@ Test(proc_tree, visits_no_more_than_64)
     struct visits v = {0};
     pid_t pid = start_chain(70);
 
-    cr_expect_eq(proc_tree_each_process(pid, visit, &v), 0);
+    cr_expect_eq(proc_tree_each_process(pid, &looks_left, visit, &v), 0);
     cr_expect_eq(v.n, 64);
     end(pid);
 }
@@ -98,7 +100,8 @@ Test(proc_tree, heeds_the_visitor)
     for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
         struct visits v = {.stop_at = 2, .answer = answers[i].answer};
 
-        cr_expect_eq(proc_tree_each_process(pid, visit, &v), answers[i].result, "%zu", i);
+        cr_expect_eq(proc_tree_each_process(pid, &looks_left, visit, &v), answers[i].result, "%zu",
+                     i);
         cr_expect_eq(v.n, answers[i].visited, "%zu", i);
     }
     end(pid);
@@ -110,9 +113,9 @@ Test(proc_tree, a_process_that_is_gone)
     pid_t pid = start_chain(1);
 
     end(pid);
-    cr_expect_eq(proc_tree_each_process(pid, visit, &v), -ESRCH);
-    cr_expect_eq(proc_tree_each_thread(pid, visit, &v), -ESRCH);
-    cr_expect_eq(proc_tree_each_descriptor(pid, 10, visit_descriptor, &v), -ESRCH);
+    cr_expect_eq(proc_tree_each_process(pid, &looks_left, visit, &v), -ESRCH);
+    cr_expect_eq(proc_tree_each_thread(pid, &looks_left, visit, &v), -ESRCH);
+    cr_expect_eq(proc_tree_each_descriptor(pid, &looks_left, visit_descriptor, &v), -ESRCH);
     cr_expect_eq(v.n, 0);
 }
 
@@ -127,11 +130,11 @@ Test(proc_tree, visits_threads)
     pthread_barrier_t barrier;
     pthread_t threads[3];
 
-    proc_tree_each_thread(getpid(), visit, &before);
+    proc_tree_each_thread(getpid(), &looks_left, visit, &before);
     pthread_barrier_init(&barrier, NULL, 4);
     for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
         pthread_create(&threads[i], NULL, hold, &barrier);
-    cr_expect_eq(proc_tree_each_thread(getpid(), visit, &v), 0);
+    cr_expect_eq(proc_tree_each_thread(getpid(), &looks_left, visit, &v), 0);
     cr_expect_eq(v.n, before.n + 3);
     pthread_barrier_wait(&barrier);
     for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
@@ -140,16 +143,34 @@ Test(proc_tree, visits_threads)
 
 Test(proc_tree, visits_descriptors)
 {
-    struct visits all = {0}, some = {0}, until = {.stop_at = 3, .answer = 7};
+    struct visits all = {0}, until = {.stop_at = 3, .answer = 7};
 
     for (int i = 0; i < 10; i++)
         cr_assert_geq(dup(0), 0);
-    cr_expect_eq(proc_tree_each_descriptor(getpid(), 1000, visit_descriptor, &all), 0);
+    cr_expect_eq(proc_tree_each_descriptor(getpid(), &looks_left, visit_descriptor, &all), 0);
     cr_expect_geq(all.n, 10);
-    cr_expect_eq(proc_tree_each_descriptor(getpid(), 5, visit_descriptor, &some), 0);
-    cr_expect_eq(some.n, 5);
-    cr_expect_eq(proc_tree_each_descriptor(getpid(), 1000, visit_descriptor, &until), 7);
+    cr_expect_eq(proc_tree_each_descriptor(getpid(), &looks_left, visit_descriptor, &until), 7);
     cr_expect_eq(until.n, 3);
+}
+
+/* One budget for all calls; "." and ".." cost too. */
+Test(proc_tree, looks_no_longer_than_it_may)
+{
+    struct visits v = {0};
+    pid_t pid = start_chain(3);
+
+    looks_left = 5;
+    cr_expect_eq(proc_tree_each_descriptor(getpid(), &looks_left, visit_descriptor, &v), 0);
+    cr_expect_leq(v.n, 5);
+    cr_expect_geq(v.n, 3);
+    cr_expect_eq(looks_left, 0);
+    v.n = 0;
+    cr_expect_eq(proc_tree_each_thread(getpid(), &looks_left, visit, &v), 0);
+    cr_expect_eq(v.n, 0);
+    looks_left = 3; /* "." and ".." and the only thread of the first process */
+    cr_expect_eq(proc_tree_each_process(pid, &looks_left, visit, &v), 0);
+    cr_expect_eq(v.n, 2, "the third one is not known");
+    end(pid);
 }
 
 Test(proc_tree, inodes_of_sockets)
