@@ -280,8 +280,12 @@ static void on_result(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
 static void on_main_gone(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
 {
     struct worker *w = io->data;
+    struct sys_proc proc;
 
-    worker_over(w);
+    if (sys_proc_stat(w->main_pid, &proc) == 0 && proc.ppid == getpid())
+        ev_io_stop(w->loop, io); /* it was left to us: the reaper will tell how it ended */
+    else
+        worker_over(w);
 }
 
 static void set_main_pid(struct worker *w, pid_t pid)
@@ -305,8 +309,8 @@ static void set_main_pid(struct worker *w, pid_t pid)
     log_info(&w->who, "main process is now %d", (int)pid);
 }
 
-/* A server that goes into the background: its first process ends well and leaves one that is in a
- * session of its own. */
+/* A server that goes into the background, in one step or two: its process ends well and leaves one
+ * to us. Once it is ready only one in a session of its own counts; others are leftovers. */
 static bool went_into_background(struct worker *w, int code, int status)
 {
     char entry[128];
@@ -316,7 +320,7 @@ static bool went_into_background(struct worker *w, int code, int status)
         clock_ms() - w->started_ms > w->gen->pool->start_timeout_ms)
         return false;
     snprintf(entry, sizeof(entry), "NOTIFY_SOCKET=%s", notify_server_address(w->notify));
-    pid = orphan_find(w->pid, entry);
+    pid = orphan_find(w->state == WORKER_STARTING ? 0 : w->pid, entry);
     if (pid > 0)
         set_main_pid(w, pid);
     return pid > 0 && w->main_pid == pid;
@@ -421,12 +425,12 @@ bool worker_child_gone(struct worker *w, pid_t pid, int code, int status)
         return false;
     if (pid == w->pid)
         take_result(w);
-    if (pid == w->pid && (pid != w->main_pid || went_into_background(w, code, status))) {
-        w->orphaned = true;
-        return true;
+    if (pid == w->main_pid && !went_into_background(w, code, status)) {
+        set_exit(w, code, status);
+        worker_over(w);
+    } else if (pid == w->pid) {
+        w->orphaned = true; /* and its main process was left to us */
     }
-    set_exit(w, code, status);
-    worker_over(w);
     return true;
 }
 

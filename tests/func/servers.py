@@ -182,7 +182,7 @@ SERVERS = [
     Server("c_forking_each_binds", c_server("--children=3", "--each", "--reuseport")),
     Server("c_threads", c_server("--threads=4"), drains=True),
     Server("c_threads_each_binds", c_server("--threads=4", "--each", "--reuseport")),
-    Server("c_daemon", c_server("--daemonize")),
+    Server("c_daemon", c_server("--daemonize"), drains=True),
     Server("c_own_filter", c_server("--filter")),
 ]
 
