@@ -4,7 +4,7 @@
 
 #include "base/sys.h"
 
-enum { CHILDREN_MAX = 1024, CHILDREN_FILE_MAX = 1 << 18, ENVIRONMENT_MAX = 1 << 18 };
+enum { LOOKS_MAX = 3, CHILDREN_MAX = 1024, CHILDREN_FILE_MAX = 1 << 18, ENVIRONMENT_MAX = 1 << 18 };
 
 static bool has_entry(pid_t pid, const char *entry)
 {
@@ -21,11 +21,14 @@ static bool has_entry(pid_t pid, const char *entry)
     return false;
 }
 
-pid_t orphan_find(pid_t session, const char *entry)
+/* One look at our children. Sets *changing when one has ended that may just have left us its own.
+ */
+static pid_t look(pid_t session, const char *entry, bool *changing)
 {
     CLEANUP_BUF struct buf children = BUF_INIT;
     char path[64], *next, *word;
 
+    *changing = false;
     snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
     if (sys_read_pseudo(path, CHILDREN_FILE_MAX, &children) < 0)
         return 0;
@@ -34,9 +37,20 @@ pid_t orphan_find(pid_t session, const char *entry)
         pid_t pid = atoi(word);
         struct sys_proc proc;
 
-        if (sys_proc_stat(pid, &proc) == 0 && proc.state != 'Z' && proc.session != session &&
-            has_entry(pid, entry))
+        if (sys_proc_stat(pid, &proc) < 0 || proc.state == 'Z')
+            *changing = true;
+        else if (proc.session != session && has_entry(pid, entry))
             return pid;
     }
     return 0;
+}
+
+pid_t orphan_find(pid_t session, const char *entry)
+{
+    bool changing = true;
+    pid_t found = 0;
+
+    for (int i = 0; i < LOOKS_MAX && changing && found == 0; i++)
+        found = look(session, entry, &changing);
+    return found;
 }
