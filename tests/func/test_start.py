@@ -73,7 +73,7 @@ def test_four_uvicorn():
 
 def test_usage():
     """Bad usage is status 2 and one clear line"""
-    refused(2, r"^preforkd: .*command", what="no command")
+    refused(2, r"^preforkd: .*COMMAND", what="no command")
     refused(2, r"^preforkd: .*no-such-option", "--no-such-option", "--", "true",
             what="unknown option")
     refused(2, r"workers: '0' is out of range \(1\.\.4096, or auto\)", "-w", "0", "--", "true",
@@ -169,6 +169,11 @@ def test_ordinary_user():
         m.wait_slots(2)
 
 
+def values(dump):
+    """The settings of a dump without the origins, in any order."""
+    return sorted(line.split(" #")[0].strip() for line in dump.splitlines() if "=" in line)
+
+
 def test_check_and_dump():
     """-t checks without starting; --dump-config shows values with origins and can be read back"""
     text = pool(workers=3, listen=["127.0.0.1:0", "udp:127.0.0.1:0"], stop_timeout="7s")
@@ -180,8 +185,7 @@ def test_check_and_dump():
     matches(dump, r"^backlog = 4096\b", "dump")
     status, again = run("--dump-config", config=dump)
     equal(status, 0, f"exit status for the dump itself ({again})")
-    strip = [line.split("#")[0].strip() for line in dump.splitlines()]
-    equal([line.split("#")[0].strip() for line in again.splitlines()], strip, "dump of the dump")
+    equal(values(again), values(dump), "dump of the dump")
 
 
 def test_precedence():
@@ -248,7 +252,6 @@ def test_bad_inheritance():
                             and m.workers()[0], "a worker")
         wait_until(lambda: proc.fds(worker).get(3, "").startswith("socket:"), "its socket")
         check(77 not in proc.fds(worker), "a descriptor of the parent leaked into the worker")
-        check(77 not in proc.fds(m.pid) or "77" in proc.fds(m.pid)[77], "leak")
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: m.workers() not in ([worker], []), "a replacement")
 
