@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <strings.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -240,6 +241,15 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor)
     return false;
 }
 
+int sys_first_unprivileged_port(void)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    if (sys_read_pseudo("/proc/sys/net/ipv4/ip_unprivileged_port_start", 64, &text) < 0)
+        return 1024;
+    return atoi(buf_str(&text));
+}
+
 int sys_pidfd_open(pid_t pid)
 {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -250,6 +260,44 @@ int sys_pidfd_open(pid_t pid)
 int sys_pidfd_kill(int pidfd, int signo)
 {
     return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+}
+
+union one_fd {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int))];
+};
+
+int sys_send_with_fd(int socket, const void *data, size_t len, int fd)
+{
+    struct iovec part = {(void *)data, len};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    union one_fd control = {.header = {.cmsg_level = SOL_SOCKET,
+                                       .cmsg_type = SCM_RIGHTS,
+                                       .cmsg_len = CMSG_LEN(sizeof(fd))}};
+
+    if (fd >= 0) {
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control);
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+ssize_t sys_receive_with_fd(int socket, void *data, size_t size, int *fd)
+{
+    struct iovec part = {data, size};
+    union one_fd control;
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t n = TEMP_FAILURE_RETRY(recvmsg(socket, &message, MSG_CMSG_CLOEXEC));
+    const struct cmsghdr *header = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
+
+    *fd = -1;
+    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(*fd)))
+        memcpy(fd, CMSG_DATA(header), sizeof(*fd));
+    return n < 0 ? -errno : n;
 }
 
 void sys_sanitize_descriptors(void)

@@ -43,11 +43,19 @@ int sys_proc_stat(pid_t pid, struct sys_proc *out);
 /* Whether `pid` is `ancestor` or descends from it, as far as /proc can tell now. */
 bool sys_is_descendant(pid_t pid, pid_t ancestor);
 
+/* The first port that an ordinary user may bind: net.ipv4.ip_unprivileged_port_start. */
+int sys_first_unprivileged_port(void);
+
 /* A descriptor (close-on-exec) that becomes readable when the process ends: pidfd_open(2). */
 int sys_pidfd_open(pid_t pid);
 
 /* A signal that cannot hit a stranger: pidfd_send_signal(2). */
 int sys_pidfd_kill(int pidfd, int signo);
+
+/* One message of a Unix socket with a descriptor beside it, or -1 for none: unix(7). The received
+ * one is close-on-exec and the caller's. Sending is async-signal-safe. 0, the length, or -errno. */
+int sys_send_with_fd(int socket, const void *data, size_t len, int fd);
+ssize_t sys_receive_with_fd(int socket, void *data, size_t size, int *fd);
 
 /* Opens /dev/null on whichever of 0, 1, 2 is closed, and sets FD_CLOEXEC on everything above. */
 void sys_sanitize_descriptors(void);

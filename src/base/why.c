@@ -33,16 +33,16 @@ int why_fail_errno(struct why *why, int err, const char *fmt, ...)
 int why_prefix(struct why *why, int err, const char *fmt, ...)
 {
     if (why) {
-        char old[sizeof(why->text)];
+        struct why old = *why;
         va_list ap;
-        int len;
+        size_t len;
 
-        memcpy(old, why->text, sizeof(old));
         va_start(ap, fmt);
-        len = vsnprintf(why->text, sizeof(why->text), fmt, ap);
+        vsnprintf(why->text, sizeof(why->text), fmt, ap);
         va_end(ap);
-        if (len >= 0 && (size_t)len < sizeof(why->text))
-            snprintf(why->text + len, sizeof(why->text) - (size_t)len, ": %s", old);
+        len = strlen(why->text);
+        snprintf(why->text + len, sizeof(why->text) - len, ": %.*s",
+                 (int)(sizeof(why->text) - len), old.text);
     }
     return err;
 }

@@ -8,7 +8,7 @@ static int open_pool(struct cluster *c, struct settings *settings, size_t index,
 {
     struct generation *gen;
     struct pool *p;
-    int r = generation_open(settings, index, c->generation, NULL, &c->inherited, 0, &gen, why);
+    int r = generation_open(settings, index, c->generation, NULL, &c->means, 0, &gen, why);
 
     if (r < 0)
         return r;
@@ -24,7 +24,7 @@ int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_o
                  struct settings *settings, struct inherited_listeners *inherited, struct why *why)
 {
     *c = (struct cluster){
-        .loop = loop, .ops = ops, .data = data, .inherited = *inherited, .generation = 1};
+        .loop = loop, .ops = ops, .data = data, .means.inherited = *inherited, .generation = 1};
     *inherited = (struct inherited_listeners){0};
     start_queue_init(&c->starts_due, loop);
     for (size_t i = 0; i < settings->npools; i++) {
@@ -42,9 +42,10 @@ void cluster_free(struct cluster *c)
     for (size_t i = 0; i < c->npools; i++)
         pool_free(c->pools[i]);
     free(c->pools);
-    for (size_t i = 0; i < c->inherited.n; i++)
-        listener_unref(c->inherited.items[i]);
-    free(c->inherited.items);
+    for (size_t i = 0; i < c->means.inherited.n; i++)
+        listener_unref(c->means.inherited.items[i]);
+    free(c->means.inherited.items);
+    adopt_filter_free(c->means.filter);
     *c = (struct cluster){0};
 }
 

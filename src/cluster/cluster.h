@@ -16,7 +16,7 @@ struct cluster {
     struct start_queue starts_due;
     const struct cluster_ops *ops;
     void *data;
-    struct inherited_listeners inherited;
+    struct generation_means means;
     struct pool **pools;
     size_t npools;
     unsigned generation; /* the number given last */

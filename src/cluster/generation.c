@@ -1,6 +1,8 @@
 #include "cluster/generation.h"
 
+#include "base/log.h"
 #include "mechanism/cpus_probe.h"
+#include "policy/adoption.h"
 
 struct generation *generation_ref(struct generation *g)
 {
@@ -126,9 +128,23 @@ static int open_listeners(struct generation *g, const struct generation *previou
     return 0;
 }
 
+/* Without it workers still get their sockets by the environment. */
+static const struct adopt_filter *get_filter(struct generation_means *means)
+{
+    int r = means->tried_filter ? 0 : adopt_filter_new(&means->filter);
+
+    means->tried_filter = true;
+    if (r < 0)
+        log_warn(LOG_NOBODY,
+                 "adoption does not work here (%s): workers must take their sockets from the "
+                 "environment",
+                 strerror(-r));
+    return means->filter;
+}
+
 int generation_open(struct settings *settings, size_t index, unsigned number,
-                    const struct generation *previous, const struct inherited_listeners *inherited,
-                    int nslots, struct generation **out, struct why *why)
+                    const struct generation *previous, struct generation_means *means, int nslots,
+                    struct generation **out, struct why *why)
 {
     struct generation *g = calloc(1, sizeof(*g));
     int r;
@@ -139,12 +155,13 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     g->number = number;
     g->settings = settings_ref(settings);
     g->pool = &settings->pools[index];
+    g->filter = g->pool->adopt == ADOPTION_OFF ? NULL : get_filter(means);
     g->workers = g->pool->workers == SETTING_AUTO ? cpus_probe() : (int)g->pool->workers;
     if (nslots == 0)
         nslots = g->workers;
     r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
     if (r == 0)
-        r = open_listeners(g, previous, inherited, nslots, why);
+        r = open_listeners(g, previous, &means->inherited, nslots, why);
     if (r < 0) {
         why_prefix(why, r, "[pool:%s]", g->pool->name);
         generation_unref(g);

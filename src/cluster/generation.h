@@ -8,6 +8,8 @@
 #include "mechanism/spawn.h"
 #include "policy/settings.h"
 
+#define GENERATION_LISTENERS_MAX 64 /* what `listen` takes */
+
 struct generation {
     unsigned refs;
     unsigned number;
@@ -18,6 +20,8 @@ struct generation {
     struct listener **listeners;
     size_t nlisteners;
     struct spawn_user user;
+    const struct adopt_filter *filter; /* NULL: workers bind what they like */
+    bool told_blind;                   /* that adoption does not work was said once */
 };
 
 /* Sockets that the service manager handed to the master, already listeners; kept for the whole run
@@ -27,13 +31,21 @@ struct inherited_listeners {
     size_t n;
 };
 
+/* What every generation is made of besides its settings. */
+struct generation_means {
+    struct inherited_listeners inherited;
+    struct adopt_filter
+        *filter; /* made when the first generation wants it; NULL: it cannot be had */
+    bool tried_filter;
+};
+
 /* Makes the generation of the pool at `index` of `settings`. Listeners whose address `previous`
- * (may be NULL) has are shared with it, others come from `inherited` or are opened with a socket
+ * (may be NULL) has are shared with it, others were inherited or are opened with a socket
  * for each of `nslots` slots (0: of all its workers). On failure nothing is left behind.
  * -errno with the reason, which names the setting. */
 int generation_open(struct settings *settings, size_t index, unsigned number,
-                    const struct generation *previous, const struct inherited_listeners *inherited,
-                    int nslots, struct generation **out, struct why *why);
+                    const struct generation *previous, struct generation_means *means, int nslots,
+                    struct generation **out, struct why *why);
 
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g); /* NULL is allowed */

@@ -51,6 +51,8 @@ static int build_env(const struct worker_start *start, const char *notify_socket
 
         if (r < 0)
             return why_fail_errno(why, r, "env-file '%s'", pool->env_file);
+        if (memchr(buf_str(&env_file), '\0', env_file.len))
+            return why_fail(why, -EINVAL, "env-file '%s': holds a NUL byte", pool->env_file);
     }
     return worker_env_build(
         &(struct worker_env_input){
@@ -69,7 +71,6 @@ static int build_env(const struct worker_start *start, const char *notify_socket
             .workers = start->workers,
             .generation = g->number,
             .starts = start->starts,
-            .master_pid = getpid(),
             .notify_socket = notify_socket,
             .watchdog_usec = pool->watchdog_ms * 1000,
         },
@@ -103,6 +104,7 @@ static int spawn(const struct worker_start *start, struct worker_env *env, pid_t
             .fds = fds,
             .nfds = g->nlisteners,
             .user = &g->user,
+            .filter = g->filter,
             .umask = pool->umask,
             .nice = pool->nice,
             .oom_score_adj = pool->oom_score_adj,

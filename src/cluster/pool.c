@@ -1,6 +1,7 @@
 #include "cluster/pool.h"
 
 #include "base/log.h"
+#include "mechanism/own_sockets.h"
 
 static const struct slot_ops slot_ops;
 
@@ -25,6 +26,7 @@ void pool_free(struct pool *p)
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
+    discovery_free(&p->discovery);
     generation_unref(p->gen);
     free(p);
 }
@@ -66,6 +68,7 @@ static void trim(struct pool *p)
         return;
     p->nslots = n;
     generation_shrink(p->gen, n);
+    discovery_shrink(&p->discovery, n);
 }
 
 int pool_set_workers(struct pool *p, int n, struct why *why)
@@ -87,9 +90,14 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
 
 void pool_set_generation(struct pool *p, struct generation *gen)
 {
+    int backlog = (int)gen->pool->backlog;
+
     generation_ref(gen);
     generation_unref(p->gen);
     p->gen = gen;
+    for (size_t i = 0; i < gen->nlisteners; i++)
+        listener_set_backlog(gen->listeners[i], backlog);
+    discovery_set_backlog(&p->discovery, backlog);
 }
 
 /* Posts to each slot; from the end, since a slot that is down may be given up by that. */
@@ -139,13 +147,89 @@ static void on_down(void *data UNUSED, struct slot *s)
     log_debug(&s->who, "down");
 }
 
-static void on_changed(void *data, struct slot *s UNUSED)
+static void on_changed(void *data, struct slot *s)
 {
     struct pool *p = data;
 
+    if (!slot_has_workers(s))
+        discovery_tidy(&p->discovery, s->index);
+    else if (s->state == SLOT_UP && !s->leaving)
+        discovery_keep(&p->discovery, s->index, s->cur->claims);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);
+}
+
+static void on_restore(void *data, struct slot *s)
+{
+    struct pool *p = data;
+    const struct generation *g = s->wanted;
+
+    for (size_t i = 0; i < g->nlisteners; i++) {
+        int r = listener_restore(g->listeners[i], s->index);
+
+        if (r < 0)
+            log_warn(&s->who, "cannot restore the socket of %s: %s",
+                     listener_address(g->listeners[i]), strerror(-r));
+    }
+    discovery_restore(&p->discovery, s->index);
+}
+
+/* A specific address is never given a wildcard's socket, so the listed one stays without server. */
+static void warn_of_idle_listeners(const struct generation *g, const struct listener *found,
+                                   const struct log_who *who)
+{
+    for (size_t i = 0; i < g->nlisteners; i++)
+        if (!listener_is_udp(g->listeners[i]) &&
+            listener_port(g->listeners[i]) == listener_port(found))
+            log_warn(who, "binds %s and not the listed %s: clients of the latter may wait in vain",
+                     listener_address(found), listener_address(g->listeners[i]));
+}
+
+static int on_bind(void *data, struct slot *s, struct worker *w, const struct sockspec *asked)
+{
+    struct pool *p = data;
+    uint32_t before = w->claims;
+    struct why why = {0};
+    int r = discovery_bind(&p->discovery, w->gen, s->index, asked, &w->claims, &why);
+    uint32_t claimed = w->claims & ~before;
+
+    if (r < 0 && why.text[0])
+        log_error(&w->who, "cannot share the address that it binds: %s", why.text);
+    if (claimed) {
+        const struct listener *found = p->discovery.items[__builtin_ctz(claimed)];
+
+        log_info(&w->who, "binds %s: sharing it", listener_address(found));
+        warn_of_idle_listeners(w->gen, found, &w->who);
+    }
+    return r;
+}
+
+static int on_listen(void *data, struct slot *s, struct worker *w, uint64_t inode)
+{
+    struct pool *p = data;
+
+    return discovery_listen(&p->discovery, w->gen, s->index, inode);
+}
+
+static int on_own_sockets(void *data, struct slot *s, struct worker *w, struct buf *out)
+{
+    struct pool *p = data;
+    uint64_t given[GENERATION_LISTENERS_MAX + DISCOVERY_MAX];
+    size_t n = discovery_inodes(&p->discovery, w->gen, s->index, given, ARRAY_SIZE(given));
+
+    return own_sockets_describe(w->pid, given, n, out);
+}
+
+static bool must_listen(void *data, struct slot *s)
+{
+    struct pool *p = data;
+    const struct generation *g = s->wanted;
+
+    for (size_t i = 0; i < g->nlisteners; i++)
+        if (!listener_is_udp(g->listeners[i]))
+            return true;
+    return p->discovery.n > 0;
 }
 
 static void on_start_failed(void *data, struct slot *s UNUSED, const struct spawn_error *error)
@@ -159,6 +243,11 @@ static const struct slot_ops slot_ops = {
     .outcome = on_outcome,
     .down = on_down,
     .changed = on_changed,
+    .restore = on_restore,
+    .bind = on_bind,
+    .listen = on_listen,
+    .must_listen = must_listen,
+    .own_sockets = on_own_sockets,
     .start_failed = on_start_failed,
 };
 

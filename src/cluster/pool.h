@@ -2,6 +2,7 @@
 #ifndef PREFORKD_CLUSTER_POOL_H
 #define PREFORKD_CLUSTER_POOL_H
 
+#include "cluster/discovery.h"
 #include "cluster/slot.h"
 
 struct pool;
@@ -17,6 +18,7 @@ struct pool {
     void *data;
     struct start_queue *starts_due;
     struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
+    struct discovery discovery;
     struct slot **slots;
     int nslots;    /* slots there are; more than wanted while some go down */
     int wanted;    /* slots there should be */

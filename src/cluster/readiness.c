@@ -10,7 +10,7 @@
 static void readiness_found(struct readiness *r)
 {
     readiness_end(r);
-    r->found(r->data);
+    r->ops->found(r->data);
 }
 
 /* 1: it waits for connections on a socket of its slot. */
@@ -30,45 +30,52 @@ static void arm(struct readiness *r, double wait_s)
     ev_timer_start(r->loop, &r->timer);
 }
 
+/* Where looking is refused, waiting for a sight of it would be in vain. */
+static bool is_over(const struct readiness *r, int seen)
+{
+    if (r->gen->pool->ready != READY_AUTO)
+        return r->gen->pool->ready == READY_DELAY;
+    return seen == -EACCES || !r->ops->goes_on_waiting(r->data);
+}
+
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct readiness *r = timer->data;
     double left_s = (double)(r->deadline_ms - clock_ms()) / 1000.;
-    int seen;
+    bool looks = r->gen->pool->ready != READY_DELAY;
+    int seen = looks ? look(r) : 0;
 
-    if (left_s <= 0) {
-        readiness_found(r);
-        return;
-    }
-    seen = look(r);
-    if (seen == 1) {
+    if (seen == 1 || (left_s <= 0 && is_over(r, seen))) {
         readiness_found(r);
         return;
     }
     r->interval_s = r->interval_s * 2 < LAST_LOOK_S ? r->interval_s * 2 : LAST_LOOK_S;
-    /* What cannot be seen now cannot be seen later: only the delay is left. */
-    arm(r, seen < 0 || r->interval_s > left_s ? left_s : r->interval_s);
+    if (left_s <= 0)
+        arm(r, LAST_LOOK_S);
+    else /* what cannot be seen now cannot be seen later: only the delay is left */
+        arm(r, seen < 0 || r->interval_s > left_s ? left_s : r->interval_s);
 }
 
 void readiness_begin(struct readiness *r, struct ev_loop *loop, const struct generation *gen,
-                     int slot, pid_t pid, void (*found)(void *data), void *data)
+                     int slot, pid_t pid, const struct readiness_ops *ops, void *data)
 {
-    double delay_s = (double)gen->pool->ready_delay_ms / 1000.;
-    bool looks = gen->pool->ready == READY_AUTO && gen->nlisteners > 0;
+    int64_t delay_ms = gen->pool->ready_delay_ms;
+    bool looks = gen->pool->ready != READY_DELAY && gen->nlisteners > 0;
 
     *r = (struct readiness){.loop = loop,
-                            .found = found,
+                            .ops = ops,
                             .data = data,
                             .gen = gen,
                             .slot = slot,
                             .pid = pid,
-                            .deadline_ms = clock_ms() + gen->pool->ready_delay_ms,
+                            .deadline_ms = clock_ms() + delay_ms,
                             .interval_s = FIRST_LOOK_S};
     ev_init(&r->timer, on_timer);
     r->timer.data = r;
     if (gen->pool->ready == READY_NOTIFY)
         return;
-    arm(r, looks && FIRST_LOOK_S < delay_s ? FIRST_LOOK_S : delay_s);
+    arm(r,
+        looks && FIRST_LOOK_S * 1000. < (double)delay_ms ? FIRST_LOOK_S : (double)delay_ms / 1000.);
 }
 
 void readiness_end(struct readiness *r)

@@ -9,22 +9,28 @@
 #include "base/util.h"
 #include "cluster/generation.h"
 
+struct readiness_ops {
+    void (*found)(void *data); /* it is ready */
+    /* asked when ready-delay is over: whether to look on, for a worker that is to be seen */
+    bool (*goes_on_waiting)(void *data);
+};
+
 struct readiness {
     struct ev_loop *loop;
-    void (*found)(void *data);
+    const struct readiness_ops *ops;
     void *data;
     const struct generation *gen;
     int slot;
     pid_t pid;
     ev_timer timer;
-    int64_t deadline_ms; /* ready by then at the latest */
+    int64_t deadline_ms; /* the end of ready-delay */
     double interval_s;   /* until the next look */
 };
 
 /* Begins to watch the process as the generation's `ready` asks for; NOTIFY watches nothing.
  * `found` is called at most once, never from inside this call. */
 void readiness_begin(struct readiness *r, struct ev_loop *loop, const struct generation *gen,
-                     int slot, pid_t pid, void (*found)(void *data), void *data);
+                     int slot, pid_t pid, const struct readiness_ops *ops, void *data);
 
 /* Stops watching. May be called at any time, also twice. */
 void readiness_end(struct readiness *r);

@@ -18,12 +18,22 @@ static void arm_ms(struct slot *s, int64_t ms)
     s->timer_ms = clock_ms() + ms;
 }
 
+static void note_late(struct slot *s, const struct worker *w)
+{
+    if (w && w->own[0])
+        snprintf(s->reason, sizeof(s->reason), "not ready in time; it listens on %s by itself",
+                 w->own);
+    else
+        snprintf(s->reason, sizeof(s->reason), "not ready in time");
+    log_warn(w ? &w->who : &s->who, "%s", s->reason);
+}
+
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct slot *s = timer->data;
 
     if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING)
-        snprintf(s->reason, sizeof(s->reason), "not ready in time");
+        note_late(s, s->state == SLOT_STARTING ? s->cur : s->next);
     slot_post(s, EVENT_TIMEOUT);
 }
 
@@ -31,26 +41,9 @@ static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UN
 
 static const struct worker_ops worker_ops;
 
-static bool has_workers(const struct slot *s)
+bool slot_has_workers(const struct slot *s)
 {
     return s->cur || s->next || s->leaving;
-}
-
-/* A worker may have left flags, options or a short backlog on the socket. Not while another one
- * accepts from it: clearing O_NONBLOCK under an event loop would block it. */
-static void restore_sockets(struct slot *s)
-{
-    const struct generation *g = s->wanted;
-
-    if (has_workers(s))
-        return;
-    for (size_t i = 0; i < g->nlisteners; i++) {
-        int r = listener_restore(g->listeners[i], s->index);
-
-        if (r < 0)
-            log_warn(&s->who, "cannot restore the socket of %s: %s",
-                     listener_address(g->listeners[i]), strerror(-r));
-    }
 }
 
 /* Starts a worker into `place`; when that fails the loss of that worker is the next event. */
@@ -68,7 +61,10 @@ static void start_into(struct slot *s, struct worker **place, enum slot_event go
     struct why why;
     int r;
 
-    restore_sockets(s);
+    /* A worker may have left flags, options or a short backlog on the socket. Not while another one
+     * accepts from it: clearing O_NONBLOCK under an event loop would block it. */
+    if (!slot_has_workers(s))
+        s->ops->restore(s->data, s);
     r = worker_start(&start, place, &why);
     if (r == 0) {
         log_info(&(*place)->who, "started, generation %u", s->wanted->number);
@@ -257,6 +253,8 @@ static void on_worker_ready(void *data, struct worker *w)
     struct slot *s = data;
 
     log_info(&w->who, "ready after %lld ms", (long long)(w->ready_ms - w->started_ms));
+    for (size_t i = 0; i < w->gen->nlisteners; i++)
+        listener_restore_backlog(w->gen->listeners[i], s->index);
     if (w == s->cur)
         slot_post(s, EVENT_READY);
     else if (w == s->next)
@@ -325,12 +323,44 @@ static void on_extend_start(void *data, struct worker *w, int64_t ms)
         arm_ms(s, ms);
 }
 
+static int on_bind(void *data, struct worker *w, const struct sockspec *asked)
+{
+    struct slot *s = data;
+
+    return s->ops->bind(s->data, s, w, asked);
+}
+
+static int on_listen(void *data, struct worker *w, uint64_t inode)
+{
+    struct slot *s = data;
+
+    return s->ops->listen(s->data, s, w, inode);
+}
+
+static bool must_listen(void *data)
+{
+    struct slot *s = data;
+
+    return s->ops->must_listen(s->data, s);
+}
+
+static int own_sockets(void *data, struct worker *w, struct buf *out)
+{
+    struct slot *s = data;
+
+    return s->ops->own_sockets(s->data, s, w, out);
+}
+
 static const struct worker_ops worker_ops = {
     .ready = on_worker_ready,
     .sick = on_worker_sick,
     .gone = on_worker_gone,
     .stuck = on_worker_stuck,
     .extend_start = on_extend_start,
+    .bind = on_bind,
+    .listen = on_listen,
+    .must_listen = must_listen,
+    .own_sockets = own_sockets,
 };
 
 /* From above ---------------------------------------------------------------------------------- */

@@ -17,6 +17,13 @@ struct slot_ops {
     void (*down)(void *data, struct slot *s);
     void (*changed)(void *data,
                     struct slot *s); /* state or readiness; may free a slot that is down */
+    /* before a start in a slot without workers: put its sockets back to what they should be */
+    void (*restore)(void *data, struct slot *s);
+    /* as of struct worker_ops */
+    int (*bind)(void *data, struct slot *s, struct worker *w, const struct sockspec *asked);
+    int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
+    bool (*must_listen)(void *data, struct slot *s);
+    int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);
     /* a worker never came to run its program; `w` is NULL when there was no process */
     void (*start_failed)(void *data, struct slot *s, const struct spawn_error *error);
 };
@@ -60,6 +67,8 @@ bool slot_child_gone(struct slot *s, pid_t pid, int code, int status);
 
 /* A signal to the main process of each of its workers. */
 void slot_signal(struct slot *s, int signo);
+
+bool slot_has_workers(const struct slot *s);
 
 /* Its current worker accepts connections. */
 bool slot_is_ready(const struct slot *s);

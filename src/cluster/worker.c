@@ -1,15 +1,22 @@
 #include "cluster/worker.h"
 
 #include <signal.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "cluster/launch.h"
+#include "mechanism/orphans.h"
 
 #define ABORT_GRACE_MS  5000    /* for a core dump; never longer than stop-timeout */
 #define STUCK_GRACE_MS  5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
 #define EXTEND_LIMIT_MS 3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
+
+static uid_t worker_uid(const struct worker *w)
+{
+    return w->gen->user.set ? w->gen->user.uid : geteuid();
+}
 
 static void arm_ms(struct worker *w, ev_timer *timer, int64_t ms)
 {
@@ -47,11 +54,21 @@ static void become_ready(void *data)
 
 /* The end ------------------------------------------------------------------------------------ */
 
-/* Whether the id of its process group still is its own. Once its first process was reaped that is
- * so only as long as the main process is in the group. */
-static bool has_group(const struct worker *w)
+/* The process group that is its own still: that of the first process until it was reaped and as
+ * long as the main process is in it, else the main process' if that leads one. 0: none. */
+static pid_t own_group(const struct worker *w)
 {
-    return !w->orphaned || getpgid(w->main_pid) == w->pid;
+    pid_t group = w->orphaned ? getpgid(w->main_pid) : w->pid;
+
+    return group == w->pid || group == w->main_pid ? group : 0;
+}
+
+static void kill_own_group(const struct worker *w)
+{
+    pid_t group = own_group(w);
+
+    if (group > 0)
+        kill(-group, SIGKILL);
 }
 
 static void signal_main(const struct worker *w, int signo)
@@ -64,8 +81,7 @@ static void signal_main(const struct worker *w, int signo)
 
 static void kill_group(struct worker *w)
 {
-    if (has_group(w))
-        kill(-w->pid, SIGKILL);
+    kill_own_group(w);
     signal_main(w, SIGKILL); /* right after the fork it may not lead a group yet */
     w->killed = true;
 }
@@ -134,12 +150,13 @@ static void stop_watching(struct worker *w)
     }
     notify_server_close(w->notify);
     w->notify = NULL;
+    adopter_close(w->adopter);
+    w->adopter = NULL;
 }
 
 static void worker_over(struct worker *w)
 {
-    if (has_group(w))
-        kill(-w->pid, SIGKILL); /* leftovers would go on accepting from the slot's socket */
+    kill_own_group(w); /* leftovers would go on accepting from the slot's socket */
     w->state = WORKER_GONE;
     w->exit.at_wall_ms = clock_wall_ms();
     stop_watching(w);
@@ -148,15 +165,60 @@ static void worker_over(struct worker *w)
 
 /* The start ---------------------------------------------------------------------------------- */
 
+static int on_bind(void *data, const struct adopter_bind *b)
+{
+    struct worker *w = data;
+
+    return w->ops->bind(w->data, w, &b->asked);
+}
+
+static int on_listen(void *data, pid_t pid UNUSED, uint64_t inode, int backlog UNUSED)
+{
+    struct worker *w = data;
+    int64_t how = w->gen->pool->ready;
+    int r = w->ops->listen(w->data, w, inode);
+
+    if (r == 0 && (how == READY_AUTO || how == READY_LISTEN))
+        become_ready(w);
+    return r;
+}
+
+/* Said once for all workers of a generation. */
+static void on_blind(void *data, const char *reason)
+{
+    struct worker *w = data;
+
+    if (!w->gen->told_blind)
+        log_warn(&w->who,
+                 "adoption does not work for this program (%s): it must take its sockets "
+                 "from the environment",
+                 reason);
+    w->gen->told_blind = true;
+}
+
+static const struct adopter_ops adopter_ops = {
+    .bind = on_bind, .listen = on_listen, .blind = on_blind};
+
+static void begin_adoption(struct worker *w, const struct spawn_outcome *outcome)
+{
+    int r = outcome->filter_err ? -outcome->filter_err : 0;
+
+    if (outcome->notify_fd >= 0)
+        r = adopter_open(w->loop, outcome->notify_fd, &adopter_ops, w, &w->adopter);
+    if (r < 0)
+        on_blind(w, strerror(-r));
+}
+
 /* Takes what the child reported on its way to exec; returns false while that is not known. */
 static bool take_result(struct worker *w)
 {
-    struct spawn_error error;
+    struct spawn_outcome outcome;
     int r;
 
     if (w->result_io.fd < 0)
         return true;
-    r = spawn_result(w->result_io.fd, &error);
+    r = spawn_result(w->result_io.fd, &outcome);
+    begin_adoption(w, &outcome);
     if (r == -EAGAIN)
         return false;
     ev_io_stop(w->loop, &w->result_io);
@@ -164,12 +226,39 @@ static bool take_result(struct worker *w)
     w->result_io.fd = -1;
     if (r == 0) {
         w->exit.kind = WORKER_EXIT_START;
-        w->exit.error = error;
+        w->exit.error = outcome.error;
     } else {
         w->gen->ran = true;
     }
     return true;
 }
+
+/* Calls that pass by the filter: io_uring, a foreign architecture. Said once for each worker. */
+static void look_for_own_sockets(struct worker *w)
+{
+    CLEANUP_BUF struct buf own = BUF_INIT;
+
+    if (w->own[0] || !w->adopter || w->ops->own_sockets(w->data, w, &own) <= 0)
+        return;
+    snprintf(w->own, sizeof(w->own), "%s", buf_str(&own));
+    log_warn(
+        &w->who,
+        "listens on %s past adoption: no other worker shares that and no queue is kept; let it "
+        "take its socket from LISTEN_FDS",
+        w->own);
+}
+
+/* Alive for ready-delay is enough for those that cannot be seen to listen. */
+static bool goes_on_waiting(void *data)
+{
+    struct worker *w = data;
+
+    look_for_own_sockets(w);
+    return w->adopter && w->ops->must_listen(w->data);
+}
+
+static const struct readiness_ops readiness_ops = {.found = become_ready,
+                                                   .goes_on_waiting = goes_on_waiting};
 
 static void on_result(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
 {
@@ -177,7 +266,7 @@ static void on_result(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
 
     if (!take_result(w) || w->exit.kind == WORKER_EXIT_START || w->state != WORKER_STARTING)
         return; /* after a failure the child ends at once and worker_child_gone() follows */
-    readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->pid, become_ready, w);
+    readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->pid, &readiness_ops, w);
 }
 
 /* The main process ended that was not the one we forked; its status is the reaper's business. */
@@ -190,13 +279,10 @@ static void on_main_gone(struct ev_loop *loop UNUSED, ev_io *io, int events UNUS
 
 static void set_main_pid(struct worker *w, pid_t pid)
 {
-    int fd;
+    int fd = sys_pidfd_open(pid);
 
-    if (pid == w->main_pid || !sys_is_descendant(pid, w->pid))
-        return;
-    fd = sys_pidfd_open(pid);
     if (fd < 0) {
-        log_warn(&w->who, "MAINPID=%d ignored: %s", (int)pid, strerror(-fd));
+        log_warn(&w->who, "main process %d cannot be watched: %s", (int)pid, strerror(-fd));
         return;
     }
     if (w->main_io.fd >= 0) {
@@ -207,7 +293,26 @@ static void set_main_pid(struct worker *w, pid_t pid)
     w->main_io.data = w;
     ev_io_start(w->loop, &w->main_io);
     w->main_pid = pid;
+    w->readiness.pid = pid;
+    notify_server_set_owner(w->notify, pid, worker_uid(w));
     log_info(&w->who, "main process is now %d", (int)pid);
+}
+
+/* A server that goes into the background: its first process ends well and leaves one that is in a
+ * session of its own. */
+static bool went_into_background(struct worker *w, int code, int status)
+{
+    char entry[128];
+    pid_t pid;
+
+    if (code != CLD_EXITED || status != 0 || w->state == WORKER_DRAINING ||
+        clock_ms() - w->started_ms > w->gen->pool->start_timeout_ms)
+        return false;
+    snprintf(entry, sizeof(entry), "NOTIFY_SOCKET=%s", notify_server_address(w->notify));
+    pid = orphan_find(w->pid, entry);
+    if (pid > 0)
+        set_main_pid(w, pid);
+    return pid > 0 && w->main_pid == pid;
 }
 
 static void extend(struct worker *w, uint64_t usec)
@@ -227,7 +332,8 @@ static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNU
 
     if (msg->bits & NOTIFY_STATUS)
         memcpy(w->status, msg->status, sizeof(w->status));
-    if (msg->bits & NOTIFY_MAINPID)
+    if ((msg->bits & NOTIFY_MAINPID) && msg->main_pid != w->main_pid &&
+        sys_is_descendant(msg->main_pid, w->main_pid))
         set_main_pid(w, msg->main_pid);
     if (msg->bits & NOTIFY_EXTEND_TIMEOUT)
         extend(w, msg->extend_usec);
@@ -286,7 +392,7 @@ int worker_start(const struct worker_start *start, struct worker **out, struct w
     }
     w->main_pid = w->pid;
     w->who = (struct log_who){.pool = w->gen->pool->name, .slot = w->slot, .pid = w->pid};
-    notify_server_set_owner(w->notify, w->pid, w->gen->user.set ? w->gen->user.uid : geteuid());
+    notify_server_set_owner(w->notify, w->pid, worker_uid(w));
     ev_io_set(&w->result_io, result_fd, EV_READ);
     ev_io_start(w->loop, &w->result_io);
     *out = w;
@@ -308,12 +414,12 @@ bool worker_child_gone(struct worker *w, pid_t pid, int code, int status)
         return false;
     if (pid == w->pid)
         take_result(w);
-    if (pid == w->main_pid) {
-        set_exit(w, code, status);
-        worker_over(w);
-    } else {
-        w->orphaned = true; /* a wrapper left its MAINPID to us */
+    if (pid == w->pid && (pid != w->main_pid || went_into_background(w, code, status))) {
+        w->orphaned = true;
+        return true;
     }
+    set_exit(w, code, status);
+    worker_over(w);
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cluster/generation.h"
 #include "cluster/readiness.h"
+#include "mechanism/adopter.h"
 #include "mechanism/notify_server.h"
 
 enum worker_state {
@@ -26,6 +27,13 @@ struct worker_ops {
     void (*stuck)(void *data, struct worker *w); /* KILL had no effect for a while */
     /* asks for at least `ms` from now before its start counts as failed */
     void (*extend_start)(void *data, struct worker *w, int64_t ms);
+    /* it binds or listens by itself: as of discovery_bind() and discovery_listen() */
+    int (*bind)(void *data, struct worker *w, const struct sockspec *asked);
+    int (*listen)(void *data, struct worker *w, uint64_t inode);
+    /* whether it is to listen on something before it can be ready */
+    bool (*must_listen)(void *data);
+    /* appends addresses that it listens on with sockets of its own; how many they are */
+    int (*own_sockets)(void *data, struct worker *w, struct buf *out);
 };
 
 /* How it ended, in the words of status and log. */
@@ -52,9 +60,12 @@ struct worker {
     char status[256];             /* its last STATUS= */
     struct worker_exit exit;
     struct log_who who;
+    uint32_t claims; /* discovered addresses that it bound */
+    char own[128];   /* addresses that it listens on past adoption, as far as seen */
 
     /* private */
     struct notify_server *notify;
+    struct adopter *adopter; /* NULL: it binds what it likes */
     struct readiness readiness;
     ev_io result_io; /* how the exec went */
     ev_io main_io;   /* the pidfd of main_pid when that is not pid */

@@ -226,7 +226,7 @@ static int prepare_pool(struct reload *r, size_t index, struct why *why)
 
     if (pool && pool->stopping)
         return why_fail(why, -EBUSY, "[pool:%s] is still stopping", pool_name(pool));
-    result = generation_open(r->next, index, c->generation, pool ? pool->gen : NULL, &c->inherited,
+    result = generation_open(r->next, index, c->generation, pool ? pool->gen : NULL, &c->means,
                              pool ? pool->nslots : 1, &next, why);
     if (result < 0)
         return result;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "mechanism/sockdiag.h"
+#include "mechanism/socket_spec.h"
 #include "mechanism/sockopts.h"
 #include "mechanism/unix_socket.h"
 
@@ -47,14 +49,6 @@ static int set_int(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static int get_int(int fd, int level, int option)
-{
-    int value = -1;
-    socklen_t len = sizeof(value);
-
-    return getsockopt(fd, level, option, &value, &len) < 0 ? -errno : value;
-}
-
 /* A number below /proc/sys, `fallback` where that is hidden. */
 static int sysctl_number(const char *path, int fallback)
 {
@@ -70,67 +64,11 @@ static uint64_t inode_of(int fd)
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-/* What an open socket is bound to, in the words of a sockspec. */
-static int spec_of_ip4(const struct sockaddr_in *a, struct sockspec *out)
-{
-    out->kind = SOCKSPEC_IP4;
-    out->ip4 = a->sin_addr;
-    out->port = ntohs(a->sin_port);
-    return 0;
-}
-
-static int spec_of_ip6(int fd, const struct sockaddr_in6 *a, struct sockspec *out)
-{
-    out->kind = SOCKSPEC_IP6;
-    out->ip6 = a->sin6_addr;
-    out->scope_id = a->sin6_scope_id;
-    out->port = ntohs(a->sin6_port);
-    if (IN6_IS_ADDR_V4MAPPED(&out->ip6)) {
-        out->kind = SOCKSPEC_IP4;
-        memcpy(&out->ip4, &out->ip6.s6_addr[12], sizeof(out->ip4));
-    } else if (IN6_IS_ADDR_UNSPECIFIED(&out->ip6) && get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) {
-        out->kind = SOCKSPEC_DUAL;
-    }
-    return 0;
-}
-
-static int spec_of_unix(const struct sockaddr_un *a, socklen_t len, struct sockspec *out)
-{
-    size_t n = len > offsetof(struct sockaddr_un, sun_path)
-                   ? len - offsetof(struct sockaddr_un, sun_path)
-                   : 0;
-
-    out->kind = SOCKSPEC_UNIX;
-    if (n >= sizeof(out->path))
-        n = sizeof(out->path) - 1;
-    memcpy(out->path, a->sun_path, n);
-    if (n > 0 && !out->path[0])
-        out->path[0] = '@';
-    return 0;
-}
-
-/* -ENOTSOCK, -EAFNOSUPPORT, or what the kernel says. */
-static int spec_of_fd(int fd, struct sockspec *out)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
-
-    *out = (struct sockspec){.udp = get_int(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM};
-    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
-        return -errno;
-    switch (address.ss_family) {
-    case AF_INET: return spec_of_ip4((const struct sockaddr_in *)&address, out);
-    case AF_INET6: return spec_of_ip6(fd, (const struct sockaddr_in6 *)&address, out);
-    case AF_UNIX: return spec_of_unix((const struct sockaddr_un *)&address, len, out);
-    default: return -EAFNOSUPPORT;
-    }
-}
-
 static struct slot_socket *socket_of(const struct listener *l, int slot)
 {
     int i = l->shared ? 0 : slot;
 
-    return slot >= 0 && i < l->nsockets ? &l->sockets[i] : NULL;
+    return slot >= 0 && i < l->nsockets && l->sockets[i].fd >= 0 ? &l->sockets[i] : NULL;
 }
 
 /* ---- why an address cannot be had ---- */
@@ -162,7 +100,7 @@ static int fail_shared(const struct sockspec *bound, const uint64_t *inodes, int
 
 static int fail_bind(const struct sockspec *bound, int err, struct why *why)
 {
-    int first = sysctl_number("/proc/sys/net/ipv4/ip_unprivileged_port_start", 1024);
+    int first = sys_first_unprivileged_port();
 
     if (err == -EADDRINUSE)
         return fail_in_use(bound, why);
@@ -293,7 +231,7 @@ static int choose_port(struct listener *l, int *chooser, struct why *why)
         return fail_bind(&l->bound, r, why);
     r = set_int(*chooser, SOL_SOCKET, SO_REUSEPORT, 1);
     if (r == 0)
-        r = spec_of_fd(*chooser, &chosen);
+        r = socket_spec(*chooser, &chosen);
     if (r < 0)
         return why_fail_errno(why, r, "cannot choose a port");
     l->bound.port = chosen.port;
@@ -391,8 +329,7 @@ static void warn_capped_backlog(const struct listener *l)
                  l->address, l->backlog, cap);
 }
 
-/* Notes what the first socket is like, now that it is complete. */
-static int describe(struct listener *l)
+static int describe_address(struct listener *l)
 {
     CLEANUP_BUF struct buf address = BUF_INIT;
 
@@ -400,10 +337,21 @@ static int describe(struct listener *l)
     l->address = buf_take(&address);
     if (!l->address || !l->name)
         return -ENOMEM;
-    l->flags = fcntl(l->sockets[0].fd, F_GETFL);
-    sockopts_save(l->sockets[0].fd, &l->options);
     warn_capped_backlog(l);
     return 0;
+}
+
+static void note_options(struct listener *l, int fd)
+{
+    l->flags = fcntl(fd, F_GETFL);
+    sockopts_save(fd, &l->options);
+}
+
+/* Notes what the first socket is like, now that it is complete. */
+static int describe(struct listener *l)
+{
+    note_options(l, l->sockets[0].fd);
+    return describe_address(l);
 }
 
 static bool lacks_ip6(int err)
@@ -426,6 +374,18 @@ static int open_sockets(struct listener *l, int nslots, struct why *why)
     return r < 0 ? why_fail_errno(why, r, "listener") : listener_grow(l, nslots, why);
 }
 
+/* The name of an interface becomes its number of today. */
+static int resolve_interface(struct listener *l, struct why *why)
+{
+    if (!l->bound.interface[0])
+        return 0;
+    l->bound.scope_id = if_nametoindex(l->bound.interface);
+    if (l->bound.scope_id == 0)
+        return why_fail(why, -ENODEV, "there is no network interface '%s'", l->bound.interface);
+    l->bound.interface[0] = '\0';
+    return 0;
+}
+
 int listener_open(const struct sockspec *spec, int nslots, const struct listener_options *options,
                   struct listener **out, struct why *why)
 {
@@ -437,7 +397,9 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
     l = listener_new(spec, spec->name, options);
     if (!l)
         return why_fail_errno(why, -ENOMEM, "listener");
-    r = open_sockets(l, nslots, why);
+    r = resolve_interface(l, why);
+    if (r == 0)
+        r = open_sockets(l, nslots, why);
     if (r < 0) {
         listener_free(l);
         return r;
@@ -448,14 +410,14 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
 
 static int check_inherited(int fd, struct sockspec *spec, struct why *why)
 {
-    int r = spec_of_fd(fd, spec);
-    int type = get_int(fd, SOL_SOCKET, SO_TYPE);
+    int r = socket_spec(fd, spec);
+    int type = socket_number(fd, SOL_SOCKET, SO_TYPE);
 
     if (r < 0)
         return why_fail_errno(why, r, "descriptor %d", fd);
     if (spec->udp ? spec->kind == SOCKSPEC_UNIX : type != SOCK_STREAM)
         return why_fail(why, -EINVAL, "descriptor %d is neither a stream nor a UDP socket", fd);
-    if (!spec->udp && get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
+    if (!spec->udp && socket_number(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
         return why_fail(why, -EINVAL, "descriptor %d does not listen (Accept=yes cannot be used)",
                         fd);
     return 0;
@@ -537,6 +499,121 @@ void listener_shrink(struct listener *l, int nslots)
         close_from(l, nslots);
     if (nslots < l->nslots)
         l->nslots = nslots;
+}
+
+/* ---- sockets on demand ---- */
+
+int listener_open_empty(const struct sockspec *spec, const struct listener_options *options,
+                        struct listener **out, struct why *why)
+{
+    struct listener *l = listener_new(spec, spec->name, options);
+
+    if (!l || describe_address(l) < 0) {
+        if (l)
+            listener_free(l);
+        return why_fail_errno(why, -ENOMEM, "listener");
+    }
+    *out = l;
+    return 0;
+}
+
+/* Makes places up to `slot`, empty ones. */
+static int reserve_place(struct listener *l, int slot)
+{
+    struct slot_socket *sockets;
+
+    if (slot < l->nsockets)
+        return 0;
+    sockets = reallocarray(l->sockets, (size_t)slot + 1, sizeof(*sockets));
+    if (!sockets)
+        return -ENOMEM;
+    l->sockets = sockets;
+    while (l->nsockets <= slot)
+        sockets[l->nsockets++] = (struct slot_socket){.fd = -1};
+    if (l->nslots < l->nsockets)
+        l->nslots = l->nsockets;
+    return 0;
+}
+
+bool listener_has_sockets(const struct listener *l)
+{
+    for (int i = 0; i < l->nsockets; i++)
+        if (l->sockets[i].fd >= 0)
+            return true;
+    return false;
+}
+
+/* Bound to the address in order to connect from it: then it cannot be shared. */
+static bool is_connected(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
+int listener_bind_slot(struct listener *l, int slot, struct why *why)
+{
+    const struct slot_socket *s = socket_of(l, slot);
+    CLEANUP_CLOSE int fd = -1;
+    int r;
+
+    if (s && !l->bound.udp && is_connected(s->fd))
+        listener_close_slot(l, slot);
+    else if (s)
+        return 0;
+    fd = new_socket(l);
+    if (fd < 0)
+        return why_fail_errno(why, fd, "cannot make a socket");
+    r = listener_has_sockets(l) ? bind_socket(l, fd, true, why) : bind_first(l, fd, -1, why);
+    if (r < 0)
+        return r;
+    if (!listener_has_sockets(l))
+        note_options(l, fd);
+    if (reserve_place(l, slot) < 0)
+        return why_fail_errno(why, -ENOMEM, "listener");
+    l->sockets[slot].inode = inode_of(fd);
+    l->sockets[slot].fd = util_take_fd(&fd);
+    return 0;
+}
+
+int listener_listen_slot(struct listener *l, int slot)
+{
+    const struct slot_socket *s = socket_of(l, slot);
+
+    return s ? start_listening(l, s->fd) : -ENOENT;
+}
+
+void listener_close_slot(struct listener *l, int slot)
+{
+    struct slot_socket *s = socket_of(l, slot);
+
+    if (!s || l->shared)
+        return;
+    util_close_p(&s->fd);
+    s->inode = 0;
+}
+
+bool listener_is_listening(const struct listener *l, int slot)
+{
+    const struct slot_socket *s = socket_of(l, slot);
+
+    return s && socket_number(s->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+}
+
+int listener_restore_backlog(struct listener *l, int slot)
+{
+    return listener_is_listening(l, slot) ? listener_listen_slot(l, slot) : 0;
+}
+
+void listener_set_backlog(struct listener *l, int backlog)
+{
+    if (l->backlog == backlog)
+        return;
+    l->backlog = backlog;
+    warn_capped_backlog(l);
+    for (int i = 0; i < (l->shared ? 1 : l->nsockets); i++)
+        listener_restore_backlog(l, i);
 }
 
 /* ---- undoing what a worker did ---- */
@@ -675,6 +752,11 @@ uint64_t listener_inode(const struct listener *l, int slot)
 const struct sockspec *listener_spec(const struct listener *l)
 {
     return &l->spec;
+}
+
+const struct sockspec *listener_bound(const struct listener *l)
+{
+    return &l->bound;
 }
 
 const char *listener_name(const struct listener *l)

@@ -34,6 +34,25 @@ void listener_unref(struct listener *l); /* the last one closes; a Unix socket's
 int listener_grow(struct listener *l, int nslots, struct why *why);
 void listener_shrink(struct listener *l, int nslots);
 
+/* A listener whose sockets come one by one, when a worker asks for its own: nothing is bound yet.
+ * One reference in `out`; -ENOMEM. */
+int listener_open_empty(const struct sockspec *spec, const struct listener_options *options,
+                        struct listener **out, struct why *why);
+
+/* Makes and binds the socket of one slot, if there is none yet; it does not listen before
+ * listener_listen_slot(). Errors as of listener_open(). */
+int listener_bind_slot(struct listener *l, int slot, struct why *why);
+int listener_listen_slot(struct listener *l, int slot);
+void listener_close_slot(struct listener *l, int slot);
+bool listener_is_listening(const struct listener *l, int slot);
+bool listener_has_sockets(const struct listener *l);
+
+/* Puts the configured backlog back, which a worker's own listen(2) may have changed. */
+int listener_restore_backlog(struct listener *l, int slot);
+
+/* A new backlog for every socket that listens. */
+void listener_set_backlog(struct listener *l, int backlog);
+
 /* Before a start in a slot that no other worker uses: puts flags, socket options and backlog back
  * to what they were at creation, and revives a socket that was shut down. On a socket that several
  * slots share, flags and options are left alone: workers of other slots may rely on them.
@@ -44,11 +63,12 @@ void listener_shrink(struct listener *l, int nslots);
 int listener_restore(struct listener *l, int slot);
 
 int listener_fd(const struct listener *l, int slot); /* owned by the listener; -1: no such slot */
-uint64_t listener_inode(const struct listener *l, int slot);    /* 0: no such slot, or not bound */
-const struct sockspec *listener_spec(const struct listener *l); /* as it was asked for */
-const char *listener_name(const struct listener *l);            /* for LISTEN_FDNAMES */
-const char *listener_address(const struct listener *l);         /* with the real port */
-uint16_t listener_port(const struct listener *l);               /* 0: Unix */
+uint64_t listener_inode(const struct listener *l, int slot);     /* 0: no such slot, or not bound */
+const struct sockspec *listener_spec(const struct listener *l);  /* as it was asked for */
+const struct sockspec *listener_bound(const struct listener *l); /* real port and interface */
+const char *listener_name(const struct listener *l);             /* for LISTEN_FDNAMES */
+const char *listener_address(const struct listener *l);          /* with the real port */
+uint16_t listener_port(const struct listener *l);                /* 0: Unix */
 bool listener_is_shared(const struct listener *l);
 bool listener_is_udp(const struct listener *l);
 bool listener_is_unix(const struct listener *l);

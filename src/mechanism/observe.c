@@ -1,17 +1,15 @@
 #include "mechanism/observe.h"
 
-#include <dirent.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "base/sys.h"
+#include "mechanism/proc_tree.h"
 
 enum {
-    PROCESSES_MAX = 64,
     LOOKS_MAX = 4096, /* descriptors, threads and members of epoll sets in one call */
     KEPT_MAX = 64,    /* sockets and epoll sets of one process */
     POLL_MAX = 1024,
@@ -25,8 +23,6 @@ enum {
 struct search {
     const uint64_t *inodes;
     size_t ninodes;
-    pid_t pids[PROCESSES_MAX]; /* grows while it is walked */
-    size_t npids;
     int looks_left;
 };
 
@@ -39,18 +35,7 @@ struct process {
     size_t nepolls;
 };
 
-/* Results of the functions below: 1 found, 0 not found, -EACCES, -ESRCH. A file that cannot be read
- * for another reason (its process or thread ended, we are out of memory) shows nothing now. */
-static int proc_error(int err)
-{
-    return err == -EACCES || err == -EPERM ? -EACCES : 0;
-}
-
-/* hidepid= and a /proc that is not mounted show nothing of a process that exists. */
-static int missing_error(pid_t pid)
-{
-    return kill(pid, 0) < 0 && errno == ESRCH ? -ESRCH : -EACCES;
-}
+/* Results of the functions below: 1 found, 0 not found, and the errors of proc_tree.h. */
 
 static bool is_searched(const struct search *s, uint64_t inode)
 {
@@ -68,27 +53,6 @@ static bool holds_socket(const struct process *p, long fd)
     return false;
 }
 
-/* Calls `visit` for the numbers that name the entries of /proc/PID/`dir` until it returns something
- * else than 0. */
-static int each_entry(struct process *p, const char *dir,
-                      int (*visit)(struct process *p, int number))
-{
-    char path[64];
-    struct dirent *entry;
-    DIR *d;
-    int result = 0;
-
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)p->pid, dir);
-    d = opendir(path);
-    if (!d)
-        return errno == ENOENT || errno == ESRCH ? missing_error(p->pid) : proc_error(-errno);
-    while (result == 0 && p->search->looks_left-- > 0 && (entry = readdir(d)))
-        if (entry->d_name[0] != '.')
-            result = visit(p, atoi(entry->d_name));
-    closedir(d);
-    return result;
-}
-
 /* ---- descriptors ---- */
 
 static void keep(int *kept, size_t *n, int fd)
@@ -97,20 +61,14 @@ static void keep(int *kept, size_t *n, int fd)
         kept[(*n)++] = fd;
 }
 
-static int sort_descriptor(struct process *p, int fd)
+static int sort_descriptor(int fd, const char *target, void *data)
 {
-    char path[64], target[64];
-    unsigned long inode;
-    ssize_t len;
+    struct process *p = data;
+    uint64_t inode = proc_tree_socket_inode(target);
 
-    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)p->pid, fd);
-    len = readlink(path, target, sizeof(target) - 1);
-    if (len < 0)
-        return proc_error(-errno);
-    target[len] = '\0';
     if (streq(target, "anon_inode:[eventpoll]"))
         keep(p->epolls, &p->nepolls, fd);
-    else if (sscanf(target, "socket:[%lu]", &inode) == 1 && is_searched(p->search, inode))
+    else if (inode && is_searched(p->search, inode))
         keep(p->sockets, &p->nsockets, fd);
     return 0;
 }
@@ -137,7 +95,7 @@ static int look_at_epoll(const struct process *p, int fd)
     err = sys_read_pseudo(path, EPOLL_FILE_MAX, &text);
     p->search->looks_left -= (int)(text.len / EPOLL_LINE_MIN);
     if (err < 0)
-        return proc_error(err);
+        return proc_tree_error(err);
     next = text.data;
     while ((line = strsep(&next, "\n")))
         if (is_member_searched(p->search, line))
@@ -154,7 +112,7 @@ static ssize_t read_memory(const struct process *p, unsigned long address, void 
     struct iovec remote = {(void *)address, size};
     ssize_t n = process_vm_readv(p->pid, &local, 1, &remote, 1, 0);
 
-    return n < 0 ? proc_error(-errno) : n;
+    return n < 0 ? proc_tree_error(-errno) : n;
 }
 
 static int waits_on_descriptor(const struct process *p, const unsigned long *args)
@@ -211,8 +169,9 @@ static const struct {
 };
 
 /* "NUMBER 0xARG0 0xARG1 ..." or "running"; see proc_pid_syscall(5). */
-static int look_at_thread(struct process *p, int tid)
+static int look_at_thread(int tid, void *data)
 {
+    const struct process *p = data;
     CLEANUP_BUF struct buf text = BUF_INIT;
     char path[64];
     unsigned long args[2];
@@ -222,7 +181,7 @@ static int look_at_thread(struct process *p, int tid)
     snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)p->pid, tid);
     err = sys_read_pseudo(path, SMALL_FILE_MAX, &text);
     if (err < 0)
-        return proc_error(err);
+        return proc_tree_error(err);
     if (sscanf(buf_str(&text), "%ld %lx %lx", &number, &args[0], &args[1]) != 3)
         return 0;
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
@@ -233,49 +192,22 @@ static int look_at_thread(struct process *p, int tid)
 
 /* ---- processes ---- */
 
-/* A kernel without this file shows no children; of a long list the beginning is enough. See
- * proc_tid_children(5). */
-static int add_children(struct process *p, int tid)
+static int look_at_process(pid_t pid, void *data)
 {
-    CLEANUP_BUF struct buf text = BUF_INIT;
-    struct search *s = p->search;
-    char path[64], *next, *word;
-
-    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)p->pid, tid);
-    sys_read_pseudo(path, SMALL_FILE_MAX, &text);
-    next = text.data;
-    while ((word = strsep(&next, " ")) && *word && s->npids < PROCESSES_MAX)
-        s->pids[s->npids++] = atoi(word);
-    return 0;
-}
-
-static int look_at_process(struct search *s, pid_t pid)
-{
+    struct search *s = data;
     struct process p = {.search = s, .pid = pid};
-    int result = each_entry(&p, "task", add_children);
+    int result = proc_tree_each_descriptor(pid, &s->looks_left, sort_descriptor, &p);
 
-    if (result == 0)
-        result = each_entry(&p, "fd", sort_descriptor);
     if (result < 0 || p.nsockets == 0)
         return result;
     for (size_t i = 0; i < p.nepolls && result == 0 && s->looks_left > 0; i++)
         result = look_at_epoll(&p, p.epolls[i]);
-    return result ? result : each_entry(&p, "task", look_at_thread);
+    return result ? result : proc_tree_each_thread(pid, &s->looks_left, look_at_thread, &p);
 }
 
 int observe_accepting(pid_t pid, const uint64_t *inodes, size_t n)
 {
-    struct search s = {
-        .inodes = inodes, .ninodes = n, .pids = {pid}, .npids = 1, .looks_left = LOOKS_MAX};
-    int worst = 0;
+    struct search s = {.inodes = inodes, .ninodes = n, .looks_left = LOOKS_MAX};
 
-    for (size_t i = 0; i < s.npids; i++) {
-        int result = look_at_process(&s, s.pids[i]);
-
-        if (result == 1 || (result == -ESRCH && i == 0))
-            return result;
-        if (result == -EACCES)
-            worst = -EACCES;
-    }
-    return worst;
+    return proc_tree_each_process(pid, &s.looks_left, look_at_process, &s);
 }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/sys.h"
+#include "mechanism/proc_tree.h"
 
 #define STATE_CLOSE  7 /* TCP_CLOSE and TCP_LISTEN of the kernel; a bound UDP socket is closed */
 #define STATE_LISTEN 10
@@ -18,15 +19,16 @@
 #define LINKS_MAX     65536 /* descriptors looked at in all processes together */
 #define DESCRIBED_MAX 5
 
-/* One socket of the answer. */
-struct peer {
-    int family;
-    bool v6only;
+struct owner_search {
+    const uint64_t *inodes;
+    int n;
+};
+
+struct question {
+    bool udp;
     uint16_t port;
-    uint32_t interface; /* bound to this one only; 0: to none */
-    uint64_t inode;
-    struct in_addr ip4;
-    struct in6_addr ip6;
+    void (*visit)(const struct sockdiag_socket *s, void *data);
+    void *data;
 };
 
 struct query {
@@ -42,14 +44,14 @@ static bool is_any6(const struct in6_addr *ip6)
     return IN6_IS_ADDR_UNSPECIFIED(ip6);
 }
 
-static bool is_dual(const struct peer *p)
+static bool is_dual(const struct sockdiag_socket *p)
 {
     return p->family == AF_INET6 && !p->v6only && is_any6(&p->ip6);
 }
 
 /* The IPv4 address that a socket takes connections for: its own, that of "::ffff:1.2.3.4", or any
  * for a dual [::]. */
-static bool peer_ip4(const struct peer *p, struct in_addr *out)
+static bool peer_ip4(const struct sockdiag_socket *p, struct in_addr *out)
 {
     *out = p->ip4;
     if (p->family == AF_INET)
@@ -63,7 +65,7 @@ static bool peer_ip4(const struct peer *p, struct in_addr *out)
     return true;
 }
 
-static bool overlaps4(const struct in_addr *ours, const struct peer *p)
+static bool overlaps4(const struct in_addr *ours, const struct sockdiag_socket *p)
 {
     struct in_addr theirs;
 
@@ -71,13 +73,13 @@ static bool overlaps4(const struct in_addr *ours, const struct peer *p)
                                     theirs.s_addr == INADDR_ANY);
 }
 
-static bool overlaps6(const struct in6_addr *ours, const struct peer *p)
+static bool overlaps6(const struct in6_addr *ours, const struct sockdiag_socket *p)
 {
     return p->family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&p->ip6) &&
            (IN6_ARE_ADDR_EQUAL(ours, &p->ip6) || is_any6(ours) || is_any6(&p->ip6));
 }
 
-static bool overlaps(const struct sockspec *spec, const struct peer *p)
+static bool overlaps(const struct sockspec *spec, const struct sockdiag_socket *p)
 {
     switch (spec->kind) {
     case SOCKSPEC_DUAL: return true;
@@ -99,7 +101,7 @@ static bool overlaps(const struct sockspec *spec, const struct peer *p)
  *   - "::ffff:127.0.0.1" while ours is 127.0.0.1: ours wins;
  *   - a specific address while ours is a wildcard: the usual way to have one service on one address
  *     and another on all the rest. It gets what is addressed to it, and no part of the rest. */
-static bool is_rival(const struct sockspec *spec, const struct peer *p)
+static bool is_rival(const struct sockspec *spec, const struct sockdiag_socket *p)
 {
     switch (spec->kind) {
     case SOCKSPEC_DUAL:
@@ -111,13 +113,14 @@ static bool is_rival(const struct sockspec *spec, const struct peer *p)
 }
 
 /* The same link-local address on another interface is another address. */
-static bool other_link(const struct sockspec *spec, const struct peer *p)
+static bool other_link(const struct sockspec *spec, const struct sockdiag_socket *p)
 {
     return spec->scope_id && p->interface && spec->scope_id != p->interface;
 }
 
-static void query_add(struct query *q, const struct peer *p)
+static void query_add(const struct sockdiag_socket *p, void *data)
 {
+    struct query *q = data;
     bool matches = q->match == SOCKDIAG_RIVALS ? is_rival(q->spec, p) : overlaps(q->spec, p);
 
     if (p->port != q->spec->port || other_link(q->spec, p) || !matches)
@@ -143,14 +146,14 @@ static bool parse_v6only(const struct nlattr *a, size_t left)
     return false;
 }
 
-static void parse_socket(const struct nlmsghdr *h, struct query *q)
+static void parse_socket(const struct nlmsghdr *h, const struct question *q)
 {
     const struct inet_diag_msg *m = NLMSG_DATA(h);
-    struct peer p;
+    struct sockdiag_socket p;
 
     if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
         return;
-    p = (struct peer){
+    p = (struct sockdiag_socket){
         .family = m->idiag_family,
         .v6only =
             parse_v6only((const struct nlattr *)(m + 1), h->nlmsg_len - NLMSG_LENGTH(sizeof(*m))),
@@ -160,11 +163,11 @@ static void parse_socket(const struct nlmsghdr *h, struct query *q)
     };
     memcpy(&p.ip4, m->id.idiag_src, sizeof(p.ip4));
     memcpy(&p.ip6, m->id.idiag_src, sizeof(p.ip6));
-    query_add(q, &p);
+    q->visit(&p, q->data);
 }
 
 /* 1: the end of the answer, 0: there is more to come. */
-static int parse_reply(const char *data, size_t len, uint32_t seq, struct query *q)
+static int parse_reply(const char *data, size_t len, uint32_t seq, const struct question *q)
 {
     const struct nlmsghdr *h = (const struct nlmsghdr *)data;
 
@@ -184,7 +187,7 @@ static int parse_reply(const char *data, size_t len, uint32_t seq, struct query 
     return 0;
 }
 
-static int receive_reply(int fd, uint32_t seq, struct query *q)
+static int receive_reply(int fd, uint32_t seq, const struct question *q)
 {
     char data[32768] __attribute__((aligned(__alignof__(struct nlmsghdr))));
     struct sockaddr_nl from = {0};
@@ -202,7 +205,7 @@ static int receive_reply(int fd, uint32_t seq, struct query *q)
     return parse_reply(data, (size_t)len, seq, q);
 }
 
-static int send_question(int fd, int family, const struct sockspec *spec, uint32_t seq)
+static int send_question(int fd, int family, const struct question *q, uint32_t seq)
 {
     struct {
         struct nlmsghdr header;
@@ -213,9 +216,9 @@ static int send_question(int fd, int family, const struct sockspec *spec, uint32
                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
                    .nlmsg_seq = seq},
         .request = {.sdiag_family = (__u8)family,
-                    .sdiag_protocol = spec->udp ? IPPROTO_UDP : IPPROTO_TCP,
-                    .idiag_states = 1u << (spec->udp ? STATE_CLOSE : STATE_LISTEN),
-                    .id.idiag_sport = htons(spec->port)},
+                    .sdiag_protocol = q->udp ? IPPROTO_UDP : IPPROTO_TCP,
+                    .idiag_states = 1u << (q->udp ? STATE_CLOSE : STATE_LISTEN),
+                    .id.idiag_sport = htons(q->port)},
     };
     const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 
@@ -225,20 +228,20 @@ static int send_question(int fd, int family, const struct sockspec *spec, uint32
                : 0;
 }
 
-static int ask(int fd, int family, uint32_t seq, struct query *q)
+static int ask(int fd, int family, uint32_t seq, const struct question *q)
 {
-    int r = send_question(fd, family, q->spec, seq);
+    int r = send_question(fd, family, q, seq);
 
     for (int i = 0; r == 0 && i < REPLIES_MAX; i++)
         r = receive_reply(fd, seq, q);
     return r < 0 ? r : r == 0 ? -EMSGSIZE : 0;
 }
 
-int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, uint64_t *inodes,
-                       int max)
+int sockdiag_each(bool udp, uint16_t port,
+                  void (*visit)(const struct sockdiag_socket *s, void *data), void *data)
 {
     static const int families[] = {AF_INET, AF_INET6};
-    struct query q = {.spec = spec, .match = match, .inodes = inodes, .max = max};
+    const struct question q = {.udp = udp, .port = port, .visit = visit, .data = data};
     CLEANUP_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 
     if (fd < 0)
@@ -249,44 +252,48 @@ int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, u
         if (r < 0)
             return r;
     }
-    return q.found;
+    return 0;
 }
 
-static bool holds(int dir_fd, const char *link, const uint64_t *inodes, int n)
+int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, uint64_t *inodes,
+                       int max)
 {
-    unsigned long long inode;
-    char target[64], end;
-    ssize_t len = readlinkat(dir_fd, link, target, sizeof(target) - 1);
+    struct query q = {.spec = spec, .match = match, .inodes = inodes, .max = max};
+    int r = sockdiag_each(spec->udp, spec->port, query_add, &q);
 
-    if (len <= 0)
-        return false;
-    target[len] = '\0';
-    if (sscanf(target, "socket:[%llu%c", &inode, &end) != 2 || end != ']')
-        return false;
-    for (int i = 0; i < n; i++)
-        if (inodes[i] == inode)
-            return true;
-    return false;
+    return r < 0 ? r : q.found;
 }
 
-/* Whether a process holds one of the sockets; `links` is what may still be looked at. */
-static bool process_holds(const char *pid, const uint64_t *inodes, int n, int *links)
+/* The words of the settings for what a socket is bound to. */
+static struct sockspec spec_of(const struct sockdiag_socket *p)
 {
-    const struct dirent *e;
-    bool found = false;
-    char path[64];
-    DIR *dir;
+    struct sockspec spec = {.kind = SOCKSPEC_IP6, .port = p->port, .ip6 = p->ip6};
 
-    snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-    dir = opendir(path);
-    if (!dir)
-        return false;
-    while (!found && *links > 0 && (e = readdir(dir))) {
-        --*links;
-        found = holds(dirfd(dir), e->d_name, inodes, n);
-    }
-    closedir(dir);
-    return found;
+    if (is_dual(p))
+        spec.kind = SOCKSPEC_DUAL;
+    else if (peer_ip4(p, &spec.ip4))
+        spec.kind = SOCKSPEC_IP4;
+    else if (IN6_IS_ADDR_LINKLOCAL(&p->ip6))
+        spec.scope_id = p->interface;
+    return spec;
+}
+
+void sockdiag_format(const struct sockdiag_socket *s, struct buf *out)
+{
+    struct sockspec spec = spec_of(s);
+
+    sockspec_format(&spec, 0, out);
+}
+
+static int holds(int fd UNUSED, const char *target, void *data)
+{
+    const struct owner_search *s = data;
+    uint64_t inode = proc_tree_socket_inode(target);
+
+    for (int i = 0; inode && i < s->n; i++)
+        if (s->inodes[i] == inode)
+            return 1;
+    return 0;
 }
 
 static void describe_process(pid_t pid, int place, struct buf *out)
@@ -305,13 +312,16 @@ static void describe_process(pid_t pid, int place, struct buf *out)
 
 void sockdiag_describe_owners(const uint64_t *inodes, int n, struct buf *out)
 {
-    int links = LINKS_MAX, found = 0;
+    struct owner_search s = {.inodes = inodes, .n = n};
     DIR *dir = n > 0 ? opendir("/proc") : NULL;
     const struct dirent *e;
+    int links_left = LINKS_MAX, found = 0;
 
-    while (dir && links > 0 && (e = readdir(dir))) {
-        if (isdigit((unsigned char)e->d_name[0]) && process_holds(e->d_name, inodes, n, &links))
-            describe_process(atoi(e->d_name), found++, out);
+    while (dir && links_left > 0 && (e = readdir(dir))) {
+        pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
+
+        if (pid > 0 && proc_tree_each_descriptor(pid, &links_left, holds, &s) == 1)
+            describe_process(pid, found++, out);
     }
     if (dir)
         closedir(dir);

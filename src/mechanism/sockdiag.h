@@ -5,6 +5,16 @@
 
 #include "policy/sockspec.h"
 
+struct sockdiag_socket {
+    int family;
+    bool v6only;
+    uint16_t port;
+    uint32_t interface; /* bound to this one only; 0: to none */
+    uint64_t inode;
+    struct in_addr ip4; /* of AF_INET, otherwise meaningless; ip6 likewise */
+    struct in6_addr ip6;
+};
+
 enum sockdiag_match {
     SOCKDIAG_OVERLAPS, /* has an address in common with `spec`: can be why bind(2) says EADDRINUSE
                         */
@@ -17,6 +27,15 @@ enum sockdiag_match {
  * once. */
 int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, uint64_t *inodes,
                        int max);
+
+/* Calls `visit` for every listening TCP (or bound UDP) socket in this network namespace that has
+ * `port` (0: any). 0 or -errno as above. */
+int sockdiag_each(bool udp, uint16_t port,
+                  void (*visit)(const struct sockdiag_socket *s, void *data), void *data);
+
+/* Appends its address as the settings write it: "0.0.0.0:8080", "*:8080" (IPv6 and IPv4 by one
+ * socket), "[::1]:8080"; without "udp:", which it does not know. */
+void sockdiag_format(const struct sockdiag_socket *s, struct buf *out);
 
 /* Appends "pid 123 (node), pid 124 (node)" for the processes that hold one of the sockets, at most
  * five and then "and N more"; "unknown processes" when /proc does not tell. Bounded: it gives up

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,7 +25,13 @@ struct child {
     int *fds;               /* a copy of request->fds, since the child moves them */
     char oom_score_adj[16];
     pid_t master;
-    int result_fd, error_fd; /* the ends of the pipe for the master and for the child */
+    int result_fd, error_fd; /* the ends of the channel for the master and for the child */
+};
+
+/* What the child tells: that it failed, or how the filter went. */
+struct report {
+    struct spawn_error error;
+    bool failed;
 };
 
 /* ---- in the child: each step returns 0 or -errno ---- */
@@ -80,7 +87,7 @@ static int mark_from_proc(int lowest)
     return n < 0 ? -errno : 0;
 }
 
-/* Marks instead of closing: the error pipe is among them and is needed up to exec. */
+/* Marks instead of closing: the channel is among them and is needed up to exec. */
 static int close_others_at_exec(int lowest)
 {
     if (close_range((unsigned)lowest, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
@@ -94,7 +101,7 @@ static int place_descriptors(struct child *c)
     int old_error_fd = c->error_fd;
     int err = move_up(&c->error_fd, FIRST_FD + nfds);
 
-    close(c->result_fd); /* the pipe must not pass for a standard stream that is missing */
+    close(c->result_fd); /* it must not pass for a standard stream that is missing */
     if (c->error_fd != old_error_fd)
         close(old_error_fd);
     for (int i = 0; err == 0 && i < nfds; i++)
@@ -142,6 +149,21 @@ static int set_limits(struct child *c)
     sys_restore_nofile();
     err = set_limit(RLIMIT_NOFILE, c->request->limit_nofile);
     return err < 0 ? err : set_limit(RLIMIT_CORE, c->request->limit_core);
+}
+
+/* Without the filter the program can do its work. With a filter nobody answers it could not: there
+ * the start ends. */
+static int install_filter(struct child *c)
+{
+    struct report report = {.error = {.stage = SPAWN_STAGE_FILTER}};
+    CLEANUP_CLOSE int fd = -1;
+
+    if (!c->request->filter)
+        return 0;
+    fd = adopt_filter_install(c->request->filter);
+    if (fd < 0)
+        report.error.err = -fd;
+    return sys_send_with_fd(c->error_fd, &report, sizeof(report), fd);
 }
 
 /* Then there is nothing to change, for which the kernel would want a privilege. */
@@ -236,6 +258,7 @@ static const struct {
     [SPAWN_STAGE_NICE] = {"nice value", set_nice},
     [SPAWN_STAGE_OOM_SCORE_ADJ] = {"OOM score adjustment", set_oom_score_adj},
     [SPAWN_STAGE_LIMITS] = {"limits", set_limits},
+    [SPAWN_STAGE_FILTER] = {"filter", install_filter},
     [SPAWN_STAGE_GROUP] = {"group", set_group},
     [SPAWN_STAGE_USER] = {"user", set_user},
     [SPAWN_STAGE_PDEATHSIG] = {"parent-death signal", tie_to_master},
@@ -250,13 +273,13 @@ const char *spawn_stage_name(enum spawn_stage stage)
 
 static _Noreturn void run_child(struct child *c)
 {
-    struct spawn_error error = {.stage = SPAWN_STAGE_FORK};
-    ssize_t written;
+    struct report report = {.error = {.stage = SPAWN_STAGE_FORK}, .failed = true};
+    struct spawn_error *error = &report.error;
 
-    while (error.err == 0)
-        error.err = -stages[++error.stage].run(c);
-    written = write(c->error_fd, &error, sizeof(error));
-    (void)written; /* the pipe was empty; without a reader nobody wants to know */
+    while (error->err == 0)
+        error->err = -stages[++error->stage].run(c);
+    /* There is room; without a reader nobody wants to know. */
+    sys_send_with_fd(c->error_fd, &report, sizeof(report), -1);
     _exit(EXIT_NOT_STARTED);
 }
 
@@ -302,11 +325,11 @@ static int prepare_child(struct child *c, const struct spawn_request *r)
     return list_candidates(r->argv[0], search_path(r->envp), &c->candidates);
 }
 
-static int open_pipe(struct child *c)
+static int open_channel(struct child *c)
 {
     int fds[2];
 
-    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
         return -errno;
     c->result_fd = fds[0];
     c->error_fd = fds[1];
@@ -346,7 +369,7 @@ int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd)
     pid_t forked;
 
     if (err == 0)
-        err = open_pipe(&c);
+        err = open_channel(&c);
     if (err < 0)
         return err;
     forked = fork_child(&c);
@@ -357,13 +380,30 @@ int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd)
     return 0;
 }
 
-int spawn_result(int result_fd, struct spawn_error *error)
+static void note_filter(struct spawn_outcome *out, int err, int fd)
 {
-    ssize_t n = TEMP_FAILURE_RETRY(read(result_fd, error, sizeof(*error)));
+    out->notify_fd = fd;
+    out->filter_err = fd < 0 && err == 0 ? EMFILE : err;
+}
 
-    if (n < 0)
-        return -errno;
-    return n == sizeof(*error) ? 0 : 1;
+int spawn_result(int result_fd, struct spawn_outcome *out)
+{
+    *out = (struct spawn_outcome){.notify_fd = -1};
+    for (;;) {
+        struct report report;
+        int fd;
+        ssize_t n = sys_receive_with_fd(result_fd, &report, sizeof(report), &fd);
+
+        if (n < 0)
+            return (int)n;
+        if (n != sizeof(report))
+            return 1;
+        if (report.failed) {
+            out->error = report.error;
+            return 0;
+        }
+        note_filter(out, report.error.err, fd);
+    }
 }
 
 static bool next_dead(siginfo_t *info)

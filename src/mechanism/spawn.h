@@ -7,6 +7,7 @@
 
 #include "base/strv.h"
 #include "base/why.h"
+#include "mechanism/adopt_filter.h"
 
 #define SPAWN_INHERIT INT64_MIN
 
@@ -33,12 +34,13 @@ struct spawn_request {
     const int *fds;        /* placed at 3, 4, ...; every other descriptor above 2 is closed */
     size_t nfds;
     const struct spawn_user *user;
+    const struct adopt_filter *filter;                            /* NULL: none */
     int64_t umask, nice, oom_score_adj, limit_nofile, limit_core; /* or SPAWN_INHERIT;
                                                                      INT64_MAX: unlimited */
 };
 
 /* In the order in which the child goes through them: descriptors while it still has the rights and
- * the limit of the master, limits while it still has the rights. */
+ * the limit of the master, limits and the filter while it still has the rights. */
 enum spawn_stage {
     SPAWN_STAGE_FORK,
     SPAWN_STAGE_SESSION,
@@ -46,6 +48,7 @@ enum spawn_stage {
     SPAWN_STAGE_NICE,
     SPAWN_STAGE_OOM_SCORE_ADJ,
     SPAWN_STAGE_LIMITS,
+    SPAWN_STAGE_FILTER,
     SPAWN_STAGE_GROUP,
     SPAWN_STAGE_USER,
     SPAWN_STAGE_PDEATHSIG,
@@ -57,6 +60,13 @@ enum spawn_stage {
 struct spawn_error {
     enum spawn_stage stage;
     int err; /* positive errno */
+};
+
+/* What became known of a start. */
+struct spawn_outcome {
+    struct spawn_error error; /* err 0: none so far */
+    int notify_fd;            /* of the filter, close-on-exec, owned by the caller; -1: none */
+    int filter_err;           /* positive errno: the program runs without the filter */
 };
 
 /* "exec", "working directory", ... for messages. */
@@ -72,8 +82,11 @@ const char *spawn_stage_name(enum spawn_stage stage);
 int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd);
 
 /* Asked when result_fd becomes readable, or after the child died: 1 the program runs, 0 it failed
- * and `error` tells where, -EAGAIN not known yet. A child killed on its way reads as 1. */
-int spawn_result(int result_fd, struct spawn_error *error);
+ * and `out->error` tells where, -EAGAIN not known yet. A child killed on its way reads as 1.
+ * `out` is what this call has heard, whatever it returns: how the filter went is known before the
+ * rest. A filter that is installed but whose descriptor got lost on the way (the master has no
+ * descriptor left) makes filter_err EMFILE; the program cannot bind then. */
+int spawn_result(int result_fd, struct spawn_outcome *out);
 
 /* Calls `gone` for every child that ended, while its process id is still its own (so that its
  * group can be killed without hitting a stranger), and then reaps it. One SIGCHLD may stand for

@@ -27,6 +27,12 @@ static int take_dump(struct cmdline *c, UNUSED const char *none)
     return 0;
 }
 
+static int take_features(struct cmdline *c, UNUSED const char *none)
+{
+    c->action = CMDLINE_FEATURES;
+    return 0;
+}
+
 static int take_help(struct cmdline *c, UNUSED const char *none)
 {
     c->action = CMDLINE_HELP;
@@ -69,6 +75,8 @@ const struct cmdline_option cmdline_options[] = {
     {"config", 'c', "FILE", "read the settings from FILE", take_config},
     {"test", 't', NULL, "check the settings and exit", take_test},
     {"dump-config", '\0', NULL, "print every setting with where it came from, and exit", take_dump},
+    {"features", '\0', NULL, "print what works on this machine and what it is needed for, and exit",
+     take_features},
     {"verbose", 'v', NULL, "log more: --log-level debug", take_verbose},
     {"quiet", 'q', NULL, "log less: --log-level warn; twice: error", take_quiet},
     {"help", 'h', NULL, "print this help and exit", take_help},
@@ -205,7 +213,7 @@ static int parse_short(struct parser *p, const char *word)
 /* --help and --version answer at once, whatever stands behind them. */
 static bool wants_answer(const struct cmdline *c)
 {
-    return c->action == CMDLINE_HELP || c->action == CMDLINE_VERSION;
+    return c->action >= CMDLINE_FEATURES;
 }
 
 static int parse_options(struct parser *p)

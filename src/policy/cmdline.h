@@ -6,7 +6,14 @@
 #include "base/strv.h"
 #include "base/why.h"
 
-enum cmdline_action { CMDLINE_RUN, CMDLINE_TEST, CMDLINE_DUMP, CMDLINE_HELP, CMDLINE_VERSION };
+enum cmdline_action {
+    CMDLINE_RUN,
+    CMDLINE_TEST,
+    CMDLINE_DUMP,
+    CMDLINE_FEATURES, /* from here on no settings are needed */
+    CMDLINE_HELP,
+    CMDLINE_VERSION,
+};
 
 /* What the user typed, kept for the whole run since every reload needs it again. */
 struct cmdline {

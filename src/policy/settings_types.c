@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "policy/adoption.h"
 #include "policy/sockspec.h"
 #include "policy/words.h"
 
@@ -339,8 +340,13 @@ static const char *const log_level_words[] = {[LOG_LEVEL_ERROR] = "error",
                                               NULL};
 static const char *const accept_words[] = {
     [ACCEPT_PER_WORKER] = "per-worker", [ACCEPT_SHARED] = "shared", NULL};
-static const char *const ready_words[] = {
-    [READY_AUTO] = "auto", [READY_NOTIFY] = "notify", [READY_DELAY] = "delay", NULL};
+static const char *const adopt_words[] = {
+    [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
+static const char *const ready_words[] = {[READY_AUTO] = "auto",
+                                          [READY_NOTIFY] = "notify",
+                                          [READY_LISTEN] = "listen",
+                                          [READY_DELAY] = "delay",
+                                          NULL};
 
 /* --- Sets of signals --- */
 
@@ -584,5 +590,6 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(LOG_FORMAT, log_format_words),
     CHOICE(LOG_LEVEL, log_level_words),
     CHOICE(ACCEPT, accept_words),
+    CHOICE(ADOPT, adopt_words),
     CHOICE(READY, ready_words),
 };

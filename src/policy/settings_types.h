@@ -26,7 +26,7 @@ int count_of(struct count c, int total);
 #define SETTING_AUTO    INT64_MIN
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
-enum ready_mode { READY_AUTO, READY_NOTIFY, READY_DELAY };
+enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
 
 /* C type of each value type */
 typedef char *setting_STRING;          /* NULL: unset */
@@ -48,6 +48,7 @@ typedef uint64_t setting_SIGNALS;   /* bit (1 << signal number) */
 typedef int64_t setting_LOG_FORMAT; /* enum log_format */
 typedef int64_t setting_LOG_LEVEL;  /* enum log_level */
 typedef int64_t setting_ACCEPT;     /* enum accept_mode */
+typedef int64_t setting_ADOPT;      /* enum adoption_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
 
 enum setting_type_id {
@@ -70,6 +71,7 @@ enum setting_type_id {
     SETTING_LOG_FORMAT,
     SETTING_LOG_LEVEL,
     SETTING_ACCEPT,
+    SETTING_ADOPT,
     SETTING_READY,
     SETTING_NTYPES
 };

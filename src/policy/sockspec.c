@@ -440,3 +440,63 @@ socklen_t sockspec_sockaddr(const struct sockspec *spec, uint16_t port,
     }
     return 0;
 }
+
+static int from_ip4(const struct sockaddr_in *in, socklen_t len, struct sockspec *out)
+{
+    if (len < sizeof(*in))
+        return -EINVAL;
+    out->kind = SOCKSPEC_IP4;
+    out->ip4 = in->sin_addr;
+    out->port = ntohs(in->sin_port);
+    return 0;
+}
+
+/* The kernel takes addresses without the scope too: RFC 2133 had none. */
+static int from_ip6(const struct sockaddr_in6 *in6, socklen_t len, bool v6only,
+                    struct sockspec *out)
+{
+    if (len < offsetof(struct sockaddr_in6, sin6_scope_id))
+        return -EINVAL;
+    out->kind = SOCKSPEC_IP6;
+    out->ip6 = in6->sin6_addr;
+    out->scope_id = len < sizeof(*in6) ? 0 : in6->sin6_scope_id;
+    out->port = ntohs(in6->sin6_port);
+    if (IN6_IS_ADDR_V4MAPPED(&out->ip6)) {
+        out->kind = SOCKSPEC_IP4;
+        memcpy(&out->ip4, &out->ip6.s6_addr[12], sizeof(out->ip4));
+    } else if (IN6_IS_ADDR_UNSPECIFIED(&out->ip6) && !v6only) {
+        out->kind = SOCKSPEC_DUAL;
+    }
+    return 0;
+}
+
+/* A path ends at a NUL or at the end, an abstract name may hold NULs: unix(7). */
+static int from_unix(const struct sockaddr_un *un, socklen_t len, struct sockspec *out)
+{
+    size_t size = len - offsetof(struct sockaddr_un, sun_path);
+    bool abstract = size > 0 && !un->sun_path[0];
+    size_t n = abstract ? size : strnlen(un->sun_path, size);
+
+    if (n >= sizeof(out->path) || (n > 0 && un->sun_path[0] == '@') ||
+        (abstract && memchr(un->sun_path + 1, '\0', n - 1)))
+        return -EINVAL;
+    out->kind = SOCKSPEC_UNIX;
+    memcpy(out->path, un->sun_path, n);
+    out->path[n] = '\0';
+    if (abstract)
+        out->path[0] = '@';
+    return 0;
+}
+
+int sockspec_from_sockaddr(const struct sockaddr_storage *address, socklen_t len, bool v6only,
+                           struct sockspec *out)
+{
+    if (len < sizeof(address->ss_family) || len > sizeof(*address))
+        return -EINVAL;
+    switch (address->ss_family) {
+    case AF_INET: return from_ip4((const struct sockaddr_in *)address, len, out);
+    case AF_INET6: return from_ip6((const struct sockaddr_in6 *)address, len, v6only, out);
+    case AF_UNIX: return from_unix((const struct sockaddr_un *)address, len, out);
+    default: return -EAFNOSUPPORT;
+    }
+}

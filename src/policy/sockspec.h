@@ -47,4 +47,10 @@ bool sockspec_same_address(const struct sockspec *a, const struct sockspec *b);
 socklen_t sockspec_sockaddr(const struct sockspec *spec, uint16_t port,
                             struct sockaddr_storage *out);
 
+/* The way back, from what a socket is bound to or somebody asks for. `v6only` tells DUAL from [::];
+ * ::ffff:1.2.3.4 becomes IP4. UDP and what a socket address does not tell is left as it is in
+ * `out`. -EAFNOSUPPORT, or -EINVAL: too short, or a Unix name that a path cannot stand for. */
+int sockspec_from_sockaddr(const struct sockaddr_storage *address, socklen_t len, bool v6only,
+                           struct sockspec *out);
+
 #endif

@@ -26,7 +26,6 @@ struct worker_env_input {
     int slot, workers;
     unsigned generation;
     unsigned starts; /* SERVER_STARTER_GENERATION: counts every start in the slot */
-    pid_t master_pid;
     const char *notify_socket; /* NULL: none */
     int64_t watchdog_usec;     /* 0: none */
 };

@@ -3,6 +3,7 @@
 
 #include "base/sys.h"
 #include "interface/config.h"
+#include "mechanism/features.h"
 #include "program/master.h"
 
 enum { EXIT_USAGE = 2 };
@@ -26,6 +27,13 @@ static void add_version(struct buf *out)
 {
     buf_puts(out, "preforkd " PACKAGE_VERSION "\n");
 }
+
+/* Actions that print something and need no settings. */
+static void (*const printers[])(struct buf *out) = {
+    [CMDLINE_FEATURES] = features_print,
+    [CMDLINE_HELP] = settings_help,
+    [CMDLINE_VERSION] = add_version,
+};
 
 static int run(const struct cmdline *cmdline)
 {
@@ -57,10 +65,8 @@ int main(int argc, char **argv)
     sys_sanitize_descriptors();
     if (cmdline_parse(argc - 1, argv + 1, &cmdline, &why) < 0)
         status = fail(&why);
-    else if (cmdline.action == CMDLINE_HELP)
-        status = print(settings_help);
-    else if (cmdline.action == CMDLINE_VERSION)
-        status = print(add_version);
+    else if (printers[cmdline.action])
+        status = print(printers[cmdline.action]);
     else
         status = run(&cmdline);
     cmdline_free(&cmdline);

@@ -50,6 +50,14 @@ def need_root():
         skip("needs root")
 
 
+def need_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        skip("no IPv6 here")
+
+
 def need_program(name):
     """Its path. The tests' own Python must not stand in for the system's."""
     path = shutil.which(name, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
@@ -143,14 +151,16 @@ def finish(failed):
         check(not left, f"left behind: {', '.join(left)}")
 
 
-def _port_taken(port):
+def can_bind(port, reuse=False):
+    """Whether nobody has a socket on the TCP port, also none that does not listen. With `reuse`
+    what is left of connections does not count."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            return True
-    return False
+            return False
+    return True
 
 
 def free_port():
@@ -247,6 +257,24 @@ Who = collections.namedtuple("Who", "pid slot gen")
 def parse_who(text):
     found = matches(text, r"^pid=(\d+) slot=(\d+) gen=(\d+)", "answer of a worker")
     return Who(*(int(number) for number in found.groups()))
+
+
+def expect_queue_survives(m, port):
+    """100 requests are queued at the only worker of `m`, which is killed: its successor answers
+    them."""
+    worker = m.in_slot(0)
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: proc.stat(worker)[1] == "T", "the worker is stopped")
+    waiting = [connect(f"127.0.0.1:{port}", timeout=20) for _ in range(100)]
+    for sock in waiting:
+        sock.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+    wait_until(lambda: proc.queue(port) == 100, "100 requests in the queue")
+    os.kill(worker, signal.SIGKILL)
+    answers = [parse_who(parse_reply(read_all(sock)).body) for sock in waiting]
+    for sock in waiting:
+        sock.close()
+    equal({who.pid for who in answers}, {m.in_slot(0)}, "who answered")
+    diag("100 of 100 queued requests answered by the successor")
 
 
 class Hammer:
@@ -408,7 +436,7 @@ class Master:
         """What is left of it in the end."""
         left = [] if self.process is None or self.process.poll() is not None else ["the master"]
         self.kill()
-        return left + [f"port {port}" for port in sorted(self.ports) if _port_taken(port)]
+        return left + [f"port {port}" for port in sorted(self.ports) if not can_bind(port, reuse=True)]
 
     # ---- its log
 
@@ -527,6 +555,18 @@ class Master:
         start = self.mark()
         self.send(signal.SIGHUP)
         return self.wait_log(outcome, start, timeout)
+
+
+# What a container may do that Docker starts with its defaults.
+CONTAINER_CAPS = ("chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,"
+                  "net_raw,sys_chroot,mknod,audit_write,setfcap")
+
+
+def as_in_container():
+    """A wrapper that runs a command as root with the capabilities of a container."""
+    need_root()
+    caps = ",".join(f"+{name}" for name in CONTAINER_CAPS.split(","))
+    return [need_program("setpriv"), "--inh-caps=-all", f"--bounding-set=-all,{caps}"]
 
 
 def as_nobody():

@@ -8,9 +8,9 @@ import socket
 import time
 
 import proc
-from harness import (NOBODY, QUICK, Hammer, Master, as_nobody, check, connect, diag, equal, folder,
-                     matches, need_program, need_root, parse_reply, parse_who, read_all, server,
-                     stays, timeout, wait_until, write)
+from harness import (NOBODY, QUICK, Hammer, Master, as_nobody, check, connect, diag, equal,
+                     expect_queue_survives, folder, matches, need_program, need_root, read_all,
+                     server, stays, timeout, wait_until, write)
 
 
 @timeout(180)
@@ -43,21 +43,7 @@ def test_queue_survives():
     """100 requests queued at a stopped worker, which is killed: its successor answers them"""
     with Master("-w", "1", "-l", "127.0.0.1:0", "--min-uptime", "10ms", "--", *server()) as m:
         m.wait_ready()
-        worker = m.in_slot(0)
-        wait_until(lambda: m.health("/healthz/readiness").status == 200, "readiness")
-        os.kill(worker, signal.SIGSTOP)
-        wait_until(lambda: proc.stat(worker)[1] == "T", "the worker is stopped")
-        waiting = [connect(m.address(), timeout=20) for _ in range(100)]
-        for sock in waiting:
-            sock.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-        wait_until(lambda: proc.queue(m.port()) == 100, "100 requests in the queue")
-        os.kill(worker, signal.SIGKILL)
-        answers = [parse_who(parse_reply(read_all(sock)).body) for sock in waiting]
-        for sock in waiting:
-            sock.close()
-        equal(len(answers), 100, "answers")
-        equal({who.pid for who in answers}, {m.in_slot(0)}, "who answered")
-        diag("100 of 100 queued requests answered by the successor")
+        expect_queue_survives(m, m.port())
 
 
 def test_all_killed_at_once():

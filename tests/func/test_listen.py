@@ -7,15 +7,7 @@ import stat
 
 import proc
 from harness import (Hammer, Master, activated, ask, check, connect, diag, equal, folder, free_port,
-                     matches, need_root, parse_who, pool, server, skip, wait_until)
-
-
-def need_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        skip("no IPv6 here")
+                     matches, need_ipv6, need_root, parse_who, pool, server, wait_until)
 
 
 def test_port_zero():

@@ -47,16 +47,18 @@ static UNUSED bool wait_for(bool (*condition)(const void *data), const void *dat
 static UNUSED int start(const struct spawn_request *r, pid_t *pid, struct spawn_error *error)
 {
     CLEANUP_CLOSE int fd = -1;
+    struct spawn_outcome outcome = {0};
     int result = spawn_start(r, pid, &fd);
 
     if (result < 0)
         return result;
     for (int ms = 0; ms < DEADLINE_MS; ms++) {
-        result = spawn_result(fd, error);
+        result = spawn_result(fd, &outcome);
         if (result != -EAGAIN)
             break;
         usleep(1000);
     }
+    *error = outcome.error;
     return result;
 }
 

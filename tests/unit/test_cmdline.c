@@ -147,6 +147,7 @@ Test(cmdline, actions)
     expect_action(WORDS("-tv", "x"), CMDLINE_TEST);
     expect_action(WORDS("-vtw4", "x"), CMDLINE_TEST);
     expect_action(WORDS("--dump-config", "x"), CMDLINE_DUMP);
+    expect_action(WORDS("--features"), CMDLINE_FEATURES);
     expect_action(WORDS("-h"), CMDLINE_HELP);
     expect_action(WORDS("--help", "--bogus"), CMDLINE_HELP);
     expect_action(WORDS("-V"), CMDLINE_VERSION);

@@ -349,7 +349,6 @@ static void build_env(struct worker_env *env)
             .workers = 1,
             .generation = 1,
             .starts = 1,
-            .master_pid = 1,
             .notify_socket = "@notify",
             .watchdog_usec = 1000000,
         },

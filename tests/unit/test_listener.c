@@ -1,5 +1,6 @@
 #include "mechanism/listener.h"
 
+#include <net/if.h>
 #include <sys/resource.h>
 
 #include "../lib/listeners.h"
@@ -481,4 +482,51 @@ Test(listener, leaks_no_descriptor)
         cr_assert_eq(count_descriptors(), before);
     }
     listener_unref(NULL);
+}
+
+Test(listener, a_named_interface)
+{
+    struct listener_options options = {.backlog = 16};
+    struct listener *l = NULL;
+    struct sockspec spec;
+
+    cr_assert_eq(sockspec_parse("[::1%lo]:0", &spec, &why), 0);
+    cr_assert_eq(listener_open(&spec, 2, &options, &l, &why), 0, "%s", why.text);
+    cr_expect_eq(listener_bound(l)->scope_id, if_nametoindex("lo"));
+    listener_unref(l);
+
+    cr_assert_eq(sockspec_parse("[::1%nosuch0]:0", &spec, &why), 0);
+    cr_assert_eq(listener_open(&spec, 2, &options, &l, &why), -ENODEV);
+    cr_expect_str_eq(why.text, "there is no network interface 'nosuch0'");
+}
+
+/* Sockets on demand: bound for the slots that ask, listening for those that listen. */
+Test(listener, sockets_on_demand)
+{
+    struct listener_options options = {.backlog = 16};
+    struct listener *l = NULL, *chooser = NULL;
+    struct sockspec spec;
+
+    cr_assert_eq(sockspec_parse("127.0.0.1:0", &spec, &why), 0);
+    cr_assert_eq(listener_open(&spec, 1, &options, &chooser, &why), 0, "%s", why.text);
+    spec.port = listener_port(chooser);
+    listener_unref(chooser);
+
+    cr_assert_eq(listener_open_empty(&spec, &options, &l, &why), 0);
+    cr_expect_eq(listener_fd(l, 0), -1);
+    cr_expect_not(listener_is_listening(l, 0));
+    cr_assert_eq(listener_bind_slot(l, 2, &why), 0, "%s", why.text);
+    cr_expect_eq(listener_fd(l, 0), -1, "slot 0 did not ask");
+    cr_expect_geq(listener_fd(l, 2), 0);
+    cr_expect_not(listener_is_listening(l, 2));
+    cr_assert_eq(listener_listen_slot(l, 2), 0);
+    cr_expect(listener_is_listening(l, 2));
+    cr_assert_eq(listener_bind_slot(l, 0, &why), 0, "%s", why.text);
+    cr_assert_eq(listener_listen_slot(l, 0), 0, "both are of one group");
+    cr_expect_eq(listener_restore(l, 2), 0);
+    listener_close_slot(l, 2);
+    cr_expect_eq(listener_fd(l, 2), -1);
+    cr_expect(listener_is_listening(l, 0));
+    cr_expect_eq(listener_listen_slot(l, 1), -ENOENT);
+    listener_unref(l);
 }

@@ -201,8 +201,9 @@ Test(settings_types, enumerations)
     expect_number(rule_of(SETTING_READY, 0, 0), "delay", READY_DELAY, "delay");
     expect_refused(rule_of(SETTING_LOG_LEVEL, 0, 0), "loud",
                    "'loud' is none of error, warn, info, debug");
-    expect_refused(rule_of(SETTING_READY, 0, 0), "", "'' is none of auto, notify, delay");
-    expect_refused(rule_of(SETTING_READY, 0, 0), "AUTO", "'AUTO' is none of auto, notify, delay");
+    expect_refused(rule_of(SETTING_READY, 0, 0), "", "'' is none of auto, notify, listen, delay");
+    expect_refused(rule_of(SETTING_READY, 0, 0), "AUTO",
+                   "'AUTO' is none of auto, notify, listen, delay");
 }
 
 static void expect_count(const char *text, int value, bool percent)
@@ -274,7 +275,7 @@ Test(settings_types, a_long_text_is_cut_in_a_message)
 
     memset(text, 'x', 300);
     text[300] = '\0';
-    snprintf(reason, sizeof(reason), "'%.64s...' is none of auto, notify, delay", text);
+    snprintf(reason, sizeof(reason), "'%.64s...' is none of auto, notify, listen, delay", text);
     expect_refused(rule_of(SETTING_READY, 0, 0), text, reason);
 }
 

@@ -615,7 +615,7 @@ static void wait_for_byte(void *data, pid_t pid)
 Test(spawn, result_is_not_known_before_exec)
 {
     struct spawn_request r = request_for(sleeper);
-    struct spawn_error error;
+    struct spawn_outcome outcome;
     int fds[2], fd;
     pid_t pid;
 
@@ -624,12 +624,12 @@ Test(spawn, result_is_not_known_before_exec)
     r.set_pid_data = &fds[0];
     cr_assert_eq(spawn_start(&r, &pid, &fd), 0);
     for (int i = 0; i < 20; i++) {
-        cr_assert_eq(spawn_result(fd, &error), -EAGAIN);
+        cr_assert_eq(spawn_result(fd, &outcome), -EAGAIN);
         usleep(1000);
     }
     cr_expect(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     end(pid);
-    cr_expect_eq(spawn_result(fd, &error), 1, "killed on its way reads as started");
+    cr_expect_eq(spawn_result(fd, &outcome), 1, "killed on its way reads as started");
     close(fd);
 }
 

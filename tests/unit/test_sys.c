@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -387,4 +388,30 @@ Test(sys, kills_children_and_theirs)
     sys_kill_children();
     cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1);
     cr_expect_eq(errno, ECHILD);
+}
+
+/* ---- descriptors over a socket ---- */
+
+Test(sys, a_message_with_and_without_a_descriptor)
+{
+    char text[8];
+    int ends[2], fd;
+
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
+    cr_expect_eq(sys_receive_with_fd(ends[0], text, sizeof(text), &fd), -EAGAIN);
+    cr_assert_eq(sys_send_with_fd(ends[1], "a", 2, ends[1]), 0);
+    cr_assert_eq(sys_send_with_fd(ends[1], "b", 2, -1), 0);
+    cr_assert_eq(sys_receive_with_fd(ends[0], text, sizeof(text), &fd), 2);
+    cr_expect_str_eq(text, "a");
+    cr_assert_geq(fd, 0);
+    cr_expect_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    cr_expect_neq(fd, ends[1]);
+    close(fd);
+    cr_assert_eq(sys_receive_with_fd(ends[0], text, sizeof(text), &fd), 2);
+    cr_expect_str_eq(text, "b");
+    cr_expect_eq(fd, -1);
+    close(ends[1]);
+    cr_expect_eq(sys_receive_with_fd(ends[0], text, sizeof(text), &fd), 0);
+    cr_expect_eq(sys_send_with_fd(ends[0], "c", 2, -1), -EPIPE);
+    close(ends[0]);
 }
