@@ -189,17 +189,16 @@ static void warn_of_idle_listeners(const struct generation *g, const struct list
 static int on_bind(void *data, struct slot *s, struct worker *w, const struct sockspec *asked)
 {
     struct pool *p = data;
-    uint32_t before = w->claims;
+    size_t known = p->discovery.n;
     struct why why = {0};
     int r = discovery_bind(&p->discovery, w->gen, s->index, asked, &w->claims, &why);
-    uint32_t claimed = w->claims & ~before;
 
     if (r < 0 && why.text[0])
         log_error(&w->who, "cannot share the address that it binds: %s", why.text);
-    if (claimed) {
-        const struct listener *found = p->discovery.items[__builtin_ctz(claimed)];
+    else if (p->discovery.n > known) {
+        const struct listener *found = p->discovery.items[known];
 
-        log_info(&w->who, "binds %s: sharing it", listener_address(found));
+        log_info(&w->who, "binds %s: sharing it with all workers", listener_address(found));
         warn_of_idle_listeners(w->gen, found, &w->who);
     }
     return r;
