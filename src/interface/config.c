@@ -1,8 +1,34 @@
 #include "interface/config.h"
 
 #include "base/sys.h"
+#include "mechanism/spawn.h"
 
-int config_load(const struct cmdline *cmdline, struct settings **out, struct why *why)
+/* Users and groups are looked up here, since what the settings are made of is pure. */
+static int check_account(const struct settings *s, const struct pool_settings *pool,
+                         struct why *why)
+{
+    const struct setting_info *row = settings_find(pool->user ? "user" : "group");
+    struct spawn_user user;
+    int r = spawn_user_lookup(pool->user, pool->group, &user, why);
+
+    if (r < 0)
+        return settings_blame(s, pool, row, *settings_source(s, pool, row), r, why);
+    spawn_user_free(&user);
+    return 0;
+}
+
+static int check(const struct settings *s, struct why *why)
+{
+    for (size_t i = 0; i < s->npools; i++) {
+        int r = check_account(s, &s->pools[i], why);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int build(const struct cmdline *cmdline, struct settings **out, struct why *why)
 {
     const char *path = settings_path(cmdline, environ);
     CLEANUP_BUF struct buf text = BUF_INIT;
@@ -14,4 +40,20 @@ int config_load(const struct cmdline *cmdline, struct settings **out, struct why
     if (r < 0)
         return why_fail_errno(why, r, "%s", path);
     return settings_build(cmdline, environ, buf_str(&text), text.len, out, why);
+}
+
+int config_load(const struct cmdline *cmdline, struct settings **out, struct why *why)
+{
+    struct settings *settings;
+    int r = build(cmdline, &settings, why);
+
+    if (r < 0)
+        return r;
+    r = check(settings, why);
+    if (r < 0) {
+        settings_unref(settings);
+        return r;
+    }
+    *out = settings;
+    return 0;
 }

@@ -1,4 +1,5 @@
-/* Reading the whole configuration: the file, the environment and the command line. */
+/* Reading the whole configuration: the file, the environment and the command line; and checking
+ * what only this machine can tell, such as users. */
 #ifndef PREFORKD_INTERFACE_CONFIG_H
 #define PREFORKD_INTERFACE_CONFIG_H
 

@@ -110,4 +110,10 @@ const struct setting_source *settings_source(const struct settings *s,
                                              const struct pool_settings *pool,
                                              const struct setting_info *row);
 
+/* Puts in front of a reason which setting it is about: "web.conf:12: [pool:web] workers",
+ * "environment PREFORKD_WORKERS", "--workers". Returns `err`. */
+int settings_blame(const struct settings *s, const struct pool_settings *pool,
+                   const struct setting_info *row, struct setting_source source, int err,
+                   struct why *why);
+
 #endif

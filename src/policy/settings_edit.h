@@ -14,12 +14,6 @@ int settings_add_pool(struct settings *s, const char *name, int line, struct why
 int settings_set(struct settings *s, struct pool_settings *pool, const struct setting_info *row,
                  const char *text, struct setting_source source, struct why *why);
 
-/* Puts in front of a reason which setting it is about: "web.conf:12: [pool:web] workers",
- * "environment PREFORKD_WORKERS", "--workers". Returns `err`. */
-int settings_blame(const struct settings *s, const struct pool_settings *pool,
-                   const struct setting_info *row, struct setting_source source, int err,
-                   struct why *why);
-
 /* Appends a source as it stands in a message and in a dump: "web.conf:12",
  * "environment PREFORKD_WORKERS", "command line", "default". */
 void settings_print_source(const struct settings *s, const struct setting_info *row,
