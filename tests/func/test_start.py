@@ -85,6 +85,15 @@ def test_usage():
             what="port 70000")
 
 
+def test_unknown_user():
+    """A user or group that does not exist is a bad configuration, told with its place"""
+    refused(2, r"^preforkd: --user: there is no user 'no-such'", "--user", "no-such", "--", "true",
+            what="unknown user")
+    path = write("conf", pool(command=["/bin/true"], group="no-such"))
+    refused(2, r"^preforkd: .*:\d+: \[pool:\w+\] group: there is no group 'no-such'",
+            "--config", path, "-t", what="unknown group")
+
+
 def test_config_error_line():
     """A bad value in the file is told as file:line, section, setting, value and what is accepted"""
     write("web.conf", "[preforkd]\nhealth = off\n" + "#\n" * 7 +
