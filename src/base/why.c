@@ -41,8 +41,8 @@ int why_prefix(struct why *why, int err, const char *fmt, ...)
         vsnprintf(why->text, sizeof(why->text), fmt, ap);
         va_end(ap);
         len = strlen(why->text);
-        snprintf(why->text + len, sizeof(why->text) - len, ": %.*s",
-                 (int)(sizeof(why->text) - len), old.text);
+        snprintf(why->text + len, sizeof(why->text) - len, ": %.*s", (int)(sizeof(why->text) - len),
+                 old.text);
     }
     return err;
 }

@@ -25,7 +25,7 @@ struct worker_env_input {
     const char *pool;
     int slot, workers;
     unsigned generation;
-    unsigned starts; /* SERVER_STARTER_GENERATION: counts every start in the slot */
+    unsigned starts;           /* SERVER_STARTER_GENERATION: counts every start in the slot */
     const char *notify_socket; /* NULL: none */
     int64_t watchdog_usec;     /* 0: none */
 };

@@ -68,9 +68,9 @@ static const struct {
 };
 
 struct address {
-    bool dgram, silent;
     struct sockaddr_storage sa;
     socklen_t len;
+    bool dgram, silent;
 };
 
 static struct address addresses[MAX_ADDRESSES];
@@ -177,6 +177,8 @@ static void parse_arguments(char **argv)
             parse_option(*argv);
         else
             parse_address(*argv);
+    if (opt.children > MAX_CHILDREN || opt.threads > MAX_CHILDREN)
+        usage("too many");
 }
 
 /* ---- sockets ---- */
@@ -458,17 +460,20 @@ static void serve_in_threads(struct sockets *shared)
 static void serve_in_children(struct sockets *shared)
 {
     pid_t pids[MAX_CHILDREN];
+    int n;
 
-    for (long i = 0; i < opt.children; i++) {
-        pids[i] = fork();
-        if (pids[i] == 0) {
+    for (n = 0; n < opt.children; n++) {
+        pids[n] = fork();
+        if (pids[n] < 0)
+            die("fork");
+        if (pids[n] == 0) {
             serve_thread(shared);
             _exit(0);
         }
     }
     serve(&(struct sockets){.n = 0});
-    for (long i = 0; i < opt.children; i++)
-        kill(pids[i], SIGTERM);
+    while (n > 0)
+        kill(pids[--n], SIGTERM);
     while (wait(NULL) > 0)
         ;
 }
