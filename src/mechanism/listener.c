@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include "mechanism/sockdiag.h"
 #include "mechanism/socket_spec.h"
 #include "mechanism/sockopts.h"
+#include "mechanism/steer.h"
 #include "mechanism/unix_socket.h"
 
 #define RIVALS_MAX 256 /* sockets of others that are counted and whose owners are looked up */
@@ -36,6 +38,7 @@ struct listener {
     struct slot_socket *sockets; /* one when shared */
     int nsockets;
     int nslots;
+    struct steer steer;
     struct listener *next;
 };
 
@@ -186,9 +189,11 @@ static int bind_socket(struct listener *l, int fd, bool reuseport, struct why *w
     return r < 0 ? fail_bind(&l->bound, r, why) : 0;
 }
 
-static int start_listening(const struct listener *l, int fd)
+static int start_listening(struct listener *l, int fd)
 {
-    return l->bound.udp || listen(fd, l->backlog) == 0 ? 0 : -errno;
+    int r = l->bound.udp || listen(fd, l->backlog) == 0 ? 0 : -errno;
+
+    return r < 0 || l->shared ? r : steer_join(&l->steer, fd);
 }
 
 static int add_socket(struct listener *l, int *take_fd)
@@ -211,6 +216,8 @@ static int finish_socket(struct listener *l, int *take_fd, struct why *why)
 
     if (r == 0)
         r = add_socket(l, take_fd);
+    if (r < 0)
+        steer_leave(&l->steer, *take_fd);
     return r < 0 ? why_fail_errno(why, r, "cannot listen") : 0;
 }
 
@@ -296,6 +303,7 @@ static void listener_free(struct listener *l)
         unix_socket_remove(&l->bound, &l->file);
     for (int i = 0; i < l->nsockets; i++)
         close(l->sockets[i].fd);
+    steer_free(&l->steer);
     free(l->sockets);
     free(l->name);
     free(l->address);
@@ -315,6 +323,7 @@ static struct listener *listener_new(const struct sockspec *spec, const char *na
     l->name = strdup(name);
     l->backlog = options->backlog;
     l->shared = options->shared || spec->kind == SOCKSPEC_UNIX;
+    steer_init(&l->steer, spec->udp);
     l->next = all_listeners;
     all_listeners = l;
     return l;
@@ -472,8 +481,12 @@ void listener_unref(struct listener *l)
 
 static void close_from(struct listener *l, int nsockets)
 {
-    while (l->nsockets > nsockets)
-        close(l->sockets[--l->nsockets].fd);
+    while (l->nsockets > nsockets) {
+        int fd = l->sockets[--l->nsockets].fd;
+
+        steer_leave(&l->steer, fd);
+        close(fd);
+    }
 }
 
 int listener_grow(struct listener *l, int nslots, struct why *why)
@@ -484,6 +497,8 @@ int listener_grow(struct listener *l, int nslots, struct why *why)
     /* A worker that took SO_REUSEPORT off its socket would keep new ones out of the group. */
     for (int i = 0; i < before && !l->shared; i++)
         set_int(l->sockets[i].fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!l->shared && before < nslots)
+        steer_before_join(&l->steer);
     while (r == 0 && !l->shared && l->nsockets < nslots)
         r = open_further(l, why);
     if (r < 0)
@@ -495,8 +510,10 @@ int listener_grow(struct listener *l, int nslots, struct why *why)
 
 void listener_shrink(struct listener *l, int nslots)
 {
+    steer_look(&l->steer);
     if (!l->shared)
         close_from(l, nslots);
+    steer_apply(&l->steer);
     if (nslots < l->nslots)
         l->nslots = nslots;
 }
@@ -581,7 +598,11 @@ int listener_listen_slot(struct listener *l, int slot)
 {
     const struct slot_socket *s = socket_of(l, slot);
 
-    return s ? start_listening(l, s->fd) : -ENOENT;
+    if (!s)
+        return -ENOENT;
+    if (!l->shared && !listener_is_listening(l, slot))
+        steer_before_join(&l->steer);
+    return start_listening(l, s->fd);
 }
 
 void listener_close_slot(struct listener *l, int slot)
@@ -590,8 +611,11 @@ void listener_close_slot(struct listener *l, int slot)
 
     if (!s || l->shared)
         return;
+    steer_look(&l->steer);
+    steer_leave(&l->steer, s->fd);
     util_close_p(&s->fd);
     s->inode = 0;
+    steer_apply(&l->steer);
 }
 
 bool listener_is_listening(const struct listener *l, int slot)
@@ -680,7 +704,7 @@ static int rebind(const struct listener *l, int fd)
 }
 
 /* 0: the socket accepts again. */
-static int revive(const struct listener *l, const struct slot_socket *s)
+static int revive(struct listener *l, const struct slot_socket *s)
 {
     int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
 
@@ -704,6 +728,7 @@ static int replace(struct listener *l, struct slot_socket *s)
     if (fd < 0)
         return fd;
     s->inode = 0;
+    steer_leave(&l->steer, s->fd);
     if (dup3(fd, s->fd, O_CLOEXEC) < 0)
         return -errno;
     r = bind_socket(l, s->fd, !l->shared, NULL);
@@ -714,13 +739,10 @@ static int replace(struct listener *l, struct slot_socket *s)
     return r;
 }
 
-int listener_restore(struct listener *l, int slot)
+static int restore(struct listener *l, struct slot_socket *s)
 {
-    struct slot_socket *s = socket_of(l, slot);
     int restored, revived;
 
-    if (!s)
-        return -EINVAL;
     /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. -EPERM: anyone may
      * bind a socket to a device, but undoing it needs CAP_NET_RAW. */
     restored = restore_flags(l, s->fd);
@@ -731,6 +753,49 @@ int listener_restore(struct listener *l, int slot)
         return revived < 0 ? revived : restored;
     revived = replace(l, s);
     return revived < 0 ? revived : 1;
+}
+
+int listener_restore(struct listener *l, int slot)
+{
+    struct slot_socket *s = socket_of(l, slot);
+    int r;
+
+    if (!s)
+        return -EINVAL;
+    steer_look(&l->steer);
+    r = restore(l, s);
+    steer_apply(&l->steer);
+    return r;
+}
+
+/* ---- steering ---- */
+
+void listener_set_live(struct listener *l, int slot, bool live)
+{
+    const struct slot_socket *s = socket_of(l, slot);
+
+    if (s && !l->shared)
+        steer_set(&l->steer, s->fd, slot, live);
+}
+
+int listener_steer(struct listener *l, enum balance_mode balance)
+{
+    return steer_choose(&l->steer, balance);
+}
+
+int listener_queue(const struct listener *l, int slot)
+{
+    const struct slot_socket *s = socket_of(l, slot);
+    struct pollfd p = {.fd = s ? s->fd : -1, .events = POLLIN};
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+
+    if (!s || listener_is_unix(l))
+        return s ? -EOPNOTSUPP : -EINVAL;
+    if (l->bound.udp)
+        return poll(&p, 1, 0) < 0 ? -errno : p.revents & POLLIN ? 1 : 0;
+    return getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ? -errno
+                                                                     : (int)info.tcpi_unacked;
 }
 
 /* ---- looking ---- */
