@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import harness  # noqa: E402
 import servers  # noqa: E402
 
-SECONDS = 2   # of load in a round
+SECONDS = 1   # of load in a round
 CLIENTS = 16
 MODES = ("auto", "off")
 
@@ -64,7 +64,7 @@ def measure(rounds, function, command, listen):
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 21
     print(f"medians of {rounds} rounds  {'filter':>12} {'no filter':>12} {'ratio':>7}  "
           f"{'spread of each':>15}")
     with tempfile.TemporaryDirectory(prefix="preforkd-bench-") as folder:
@@ -74,8 +74,8 @@ def main():
             filtered, plain = (statistics.median(figures[mode]) for mode in MODES)
             spread = " ".join(f"±{(max(f) - min(f)) / 2 / statistics.median(f):.1%}"
                               for f in figures.values())
-            print(f"{name:20} {filtered:14,.0f} {plain:12,.0f} {filtered / plain:7.3f}  {spread:>15}",
-                  flush=True)
+            print(f"{name:20} {filtered:14,.0f} {plain:12,.0f} {filtered / plain:7.3f}  "
+                  f"{spread:>15}", flush=True)
 
 
 if __name__ == "__main__":
