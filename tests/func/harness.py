@@ -288,6 +288,7 @@ class Hammer:
 
     def __enter__(self):
         self.process = subprocess.Popen(self.args, stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: proc.catches(self.process.pid, signal.SIGTERM), "the load generator")
         return self
 
     def result(self):

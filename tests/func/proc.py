@@ -31,6 +31,11 @@ def alive(pid):
     return found is not None and found[1] not in "ZX"
 
 
+def catches(pid, number):
+    """Whether it has a handler for the signal."""
+    return int(status(pid)["SigCgt"], 16) >> (number - 1) & 1 == 1
+
+
 def everyone():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 

@@ -2,9 +2,9 @@
 import os
 import random
 import re
-import resource
 import signal
 import socket
+import subprocess
 import time
 
 import proc
@@ -154,6 +154,12 @@ def test_exec_errors_at_restart():
         m.who()
 
 
+def limit_processes(pid, soft, hard):
+    """As its own user, who may that where root in a container lacks CAP_SYS_RESOURCE."""
+    subprocess.run([*as_nobody(), need_program("prlimit"), f"--pid={pid}", f"--nproc={soft}:{hard}"],
+                   check=True)
+
+
 def test_fork_fails():
     """Too many processes: the master waits and heals, and stays alive"""
     need_root()  # to become a user whose processes can be counted
@@ -163,11 +169,11 @@ def test_fork_fails():
         m.wait_ready()
         stays(lambda: True, 0.2, "min-uptime")
         now = len(mine) + 3
-        resource.prlimit(m.pid, resource.RLIMIT_NPROC, (now - 1, now + 50))
+        limit_processes(m.pid, now - 1, now + 50)
         os.kill(m.in_slot(0), signal.SIGKILL)
         m.wait_log(r"cannot start a worker|Resource temporarily unavailable")
         equal(m.health("/healthz/liveness").status, 200, "liveness")
-        resource.prlimit(m.pid, resource.RLIMIT_NPROC, (now + 50, now + 50))
+        limit_processes(m.pid, now + 50, now + 50)
         m.wait_table(2)
         m.wait_slots(2)
 

@@ -102,6 +102,9 @@ def test_full_pipe():
                 health=None, stderr=theirs) as m:
         os.close(theirs)
         wait_until(lambda: pipe_is_full(ours), "a full pipe", timeout=60)
+        seen = set()
+        # What each start logs does not fit any more by then.
+        wait_until(lambda: seen.update(m.workers()) or len(seen) >= 50, "more starts")
         check(m.process.poll() is None, "the master died")
         text = ""
         os.set_blocking(ours, False)

@@ -89,9 +89,13 @@ def test_never_ready():
 
 def test_config_error():
     """Reload of a file with an error: refused, nothing lost, the next good one works"""
-    bad_reload(lambda good, m: good + "workers = many\n", r"workers")
     bad_reload(lambda good, m: good.replace("workers = 4", "workers = many"),
                r":\d+: \[pool:main\] workers: 'many'")
+
+
+def test_config_duplicate():
+    """Reload of a file that sets a key twice: refused, nothing lost, the next good one works"""
+    bad_reload(lambda good, m: good + "workers = 3\n", r":\d+: \[pool:main\] workers: is set on line")
 
 
 def test_rollback():

@@ -257,8 +257,7 @@ def test_bad_inheritance():
     with Master("-w", "1", "-l", f"127.0.0.1:{port}", "--min-uptime", "10ms", "--", *server(),
                 health=f"127.0.0.1:{free_port()}", wrapper=wrapper, preexec_fn=spoil,
                 close_fds=False) as m:
-        worker = wait_until(lambda: m.workers() and proc.environ(m.workers()[0]).get("PREFORK_SLOT")
-                            and m.workers()[0], "a worker")
+        worker = m.in_slot(0)  # which has an environment of its own, so it was exec'ed
         wait_until(lambda: proc.fds(worker).get(3, "").startswith("socket:"), "its socket")
         check(77 not in proc.fds(worker), "a descriptor of the parent leaked into the worker")
         os.kill(worker, signal.SIGKILL)

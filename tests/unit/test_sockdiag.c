@@ -114,17 +114,32 @@ static void connect_everywhere(const struct sockspec *ours, const char *theirs)
     }
 }
 
+/* One port for both. What is free at the first address may be taken at the second. */
+static void listen_at_both(struct sockspec *first, struct sockspec *second, int fds[2])
+{
+    fds[1] = -EADDRINUSE;
+    for (int i = 0; i < 20 && fds[1] == -EADDRINUSE; i++) {
+        util_close_p(&fds[0]);
+        first->port = 0;
+        fds[0] = nonblocking(plain_listener(first, true));
+        first->port = second->port = port_of(fds[0]);
+        fds[1] = plain_listener(second, true);
+    }
+    nonblocking(fds[1]);
+}
+
 /* How many connections of ours the other socket gets. */
 static int connections_lost(const char *ours_text, const char *theirs_text, bool ours_first)
 {
     struct sockspec ours = spec_for(ours_text, 0), theirs = their_spec(theirs_text);
-    CLEANUP_CLOSE int first = nonblocking(plain_listener(ours_first ? &ours : &theirs, true));
-    CLEANUP_CLOSE int second = -1;
+    int fds[2] = {-1, -1}, lost;
 
-    ours.port = theirs.port = port_of(first);
-    second = nonblocking(plain_listener(ours_first ? &theirs : &ours, true));
+    listen_at_both(ours_first ? &ours : &theirs, ours_first ? &theirs : &ours, fds);
     connect_everywhere(&ours, theirs_text);
-    return accept_all(ours_first ? second : first);
+    lost = accept_all(fds[ours_first]);
+    close(fds[0]);
+    close(fds[1]);
+    return lost;
 }
 
 Test(sockdiag, kernel_agrees_on_who_is_a_rival)
