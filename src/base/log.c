@@ -13,7 +13,7 @@
 #include "base/clock.h"
 
 /* A write of at most PIPE_BUF bytes to a pipe is whole or EAGAIN, see pipe(7). */
-enum { LINE_MAX_BYTES = 4096, MESSAGE_MAX = 4000 };
+enum { LINE_MAX_BYTES = 4096, MESSAGE_MAX = 4000, TERMINAL_PIECE_MAX = 100 };
 
 /* write(2) in all but name: never waits, -1 and errno otherwise. */
 typedef ssize_t (*write_fn)(int fd, const void *data, size_t len);
@@ -56,20 +56,43 @@ static ssize_t write_socket(int fd, const void *data, size_t len)
     return send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* For a description that others share and whose flags are not ours to change. Terminals do not know
- * RWF_NOWAIT. */
+/* What a terminal takes in one go when it tells that there is room: a little text, or the newline
+ * that ends a line, which becomes two characters and waits when only the text before it fits. */
+static size_t terminal_piece(size_t left)
+{
+    if (left == 1)
+        return 1;
+    return left - 1 < TERMINAL_PIECE_MAX ? left - 1 : TERMINAL_PIECE_MAX;
+}
+
+/* Terminals do not know RWF_NOWAIT. */
+static ssize_t write_polled(int fd, const char *data, size_t len)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+    size_t done = 0;
+
+    while (done < len && poll(&pfd, 1, 0) == 1) {
+        ssize_t n = write(fd, data + done, terminal_piece(len - done));
+
+        if (n <= 0)
+            return done > 0 ? (ssize_t)done : n;
+        done += (size_t)n;
+    }
+    if (done > 0)
+        return (ssize_t)done;
+    errno = EAGAIN;
+    return -1;
+}
+
+/* For a description that others share and whose flags are not ours to change. */
 static ssize_t write_shared(int fd, const void *data, size_t len)
 {
     struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
-    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
     ssize_t n = pwritev2(fd, &iov, 1, -1, RWF_NOWAIT);
 
-    if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
-        return n;
-    if (poll(&pfd, 1, 0) == 1)
-        return write(fd, data, len);
-    errno = EAGAIN;
-    return -1;
+    if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+        return write_polled(fd, data, len);
+    return n;
 }
 
 /* systemd.exec(5): JOURNAL_STREAM holds device and inode of the stream that the journal reads. */

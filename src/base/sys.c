@@ -248,6 +248,11 @@ int sys_pidfd_open(pid_t pid)
     return fd < 0 ? -errno : fd;
 }
 
+int sys_pidfd_kill(int pidfd, int signo)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+}
+
 union one_fd {
     struct cmsghdr header;
     char room[CMSG_SPACE(sizeof(int))];

@@ -46,6 +46,9 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor);
 /* A descriptor (close-on-exec) that becomes readable when the process ends: pidfd_open(2). */
 int sys_pidfd_open(pid_t pid);
 
+/* A signal that cannot hit a stranger: pidfd_send_signal(2). */
+int sys_pidfd_kill(int pidfd, int signo);
+
 /* One message of a Unix socket with a descriptor beside it, or -1 for none: unix(7). The received
  * one is close-on-exec and the caller's. Sending is async-signal-safe. 0, the length, or -errno. */
 int sys_send_with_fd(int socket, const void *data, size_t len, int fd);

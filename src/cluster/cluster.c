@@ -26,6 +26,7 @@ int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_o
     *c = (struct cluster){
         .loop = loop, .ops = ops, .data = data, .inherited = *inherited, .generation = 1};
     *inherited = (struct inherited_listeners){0};
+    start_queue_init(&c->starts_due, loop);
     for (size_t i = 0; i < settings->npools; i++) {
         int r = open_pool(c, settings, i, why);
 
@@ -37,6 +38,7 @@ int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_o
 
 void cluster_free(struct cluster *c)
 {
+    start_queue_end(&c->starts_due);
     for (size_t i = 0; i < c->npools; i++)
         pool_free(c->pools[i]);
     free(c->pools);
@@ -53,7 +55,7 @@ struct pool *cluster_new_pool(struct cluster *c, struct generation *gen)
     if (!pools)
         return NULL;
     c->pools = pools;
-    pools[c->npools] = pool_new(c->loop, &pool_ops, c, gen);
+    pools[c->npools] = pool_new(&c->starts_due, &pool_ops, c, gen);
     return pools[c->npools] ? pools[c->npools++] : NULL;
 }
 
@@ -189,6 +191,8 @@ static void on_start_failed(void *data, struct pool *p, const struct spawn_error
         return;
     if (error->stage == SPAWN_STAGE_EXEC)
         status = error->err == ENOENT ? 127 : 126;
+    log_error(&(struct log_who){.pool = pool_name(p), .slot = -1},
+              "the first start is impossible: giving up");
     c->ops->cannot_start(c->data, status);
 }
 

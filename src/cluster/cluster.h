@@ -13,6 +13,7 @@ struct cluster_ops {
 
 struct cluster {
     struct ev_loop *loop;
+    struct start_queue starts_due;
     const struct cluster_ops *ops;
     void *data;
     struct inherited_listeners inherited;

@@ -123,7 +123,7 @@ static int open_listeners(struct generation *g, const struct generation *previou
         if (r < 0)
             return r;
     }
-    return generation_grow(g, nslots, why);
+    return 0;
 }
 
 int generation_open(struct settings *settings, size_t index, unsigned number,
@@ -140,7 +140,7 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     g->settings = settings_ref(settings);
     g->pool = &settings->pools[index];
     g->workers = g->pool->workers == SETTING_AUTO ? cpus_probe() : (int)g->pool->workers;
-    if (nslots < g->workers)
+    if (nslots == 0)
         nslots = g->workers;
     r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
     if (r == 0)

@@ -28,9 +28,8 @@ struct inherited_listeners {
 };
 
 /* Makes the generation of the pool at `index` of `settings`. Listeners whose address `previous`
- * (may be NULL) has are shared with it, others come from `inherited` or are opened, with a socket
- * for each of at least `nslots` slots. On failure nothing is left behind and `previous` is as it
- * was, but for sockets of further slots, which the caller trims.
+ * (may be NULL) has are shared with it, others come from `inherited` or are opened with a socket
+ * for each of `nslots` slots (0: of all its workers). On failure nothing is left behind.
  * -errno with the reason, which names the setting. */
 int generation_open(struct settings *settings, size_t index, unsigned number,
                     const struct generation *previous, const struct inherited_listeners *inherited,

@@ -4,7 +4,7 @@
 
 static const struct slot_ops slot_ops;
 
-struct pool *pool_new(struct ev_loop *loop, const struct pool_ops *ops, void *data,
+struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops, void *data,
                       struct generation *gen)
 {
     struct pool *p = calloc(1, sizeof(*p));
@@ -13,7 +13,7 @@ struct pool *pool_new(struct ev_loop *loop, const struct pool_ops *ops, void *da
         return NULL;
     p->ops = ops;
     p->data = data;
-    p->loop = loop;
+    p->starts_due = starts_due;
     p->gen = generation_ref(gen);
     return p;
 }
@@ -39,16 +39,15 @@ const char *pool_name(const struct pool *p)
 int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why)
 {
     struct slot **slots;
-    int r = generation_grow(gen, n > p->nslots ? n : p->nslots, why);
 
-    if (r < 0 || n <= p->nslots)
-        return r;
+    if (n <= p->nslots)
+        return 0;
     slots = reallocarray(p->slots, (size_t)n, sizeof(*slots));
     if (!slots)
         return why_fail_errno(why, -ENOMEM, "slots");
     p->slots = slots;
     for (int i = p->nslots; i < n; i++) {
-        slots[i] = slot_new(p->loop, &slot_ops, p, i, gen);
+        slots[i] = slot_new(p->starts_due, &slot_ops, p, i, gen);
         if (!slots[i])
             return why_fail_errno(why, -ENOMEM, "slots");
         p->nslots = i + 1;
@@ -71,8 +70,10 @@ static void trim(struct pool *p)
 
 int pool_set_workers(struct pool *p, int n, struct why *why)
 {
-    int r = pool_grow(p, p->gen, n, why);
+    int r = generation_grow(p->gen, n, why);
 
+    if (r == 0)
+        r = pool_grow(p, p->gen, n, why);
     if (r < 0)
         return r;
     p->wanted = n;

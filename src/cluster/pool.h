@@ -15,7 +15,7 @@ struct pool_ops {
 struct pool {
     const struct pool_ops *ops;
     void *data;
-    struct ev_loop *loop;
+    struct start_queue *starts_due;
     struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
     struct slot **slots;
     int nslots;    /* slots there are; more than wanted while some go down */
@@ -24,13 +24,14 @@ struct pool {
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */
-struct pool *pool_new(struct ev_loop *loop, const struct pool_ops *ops, void *data,
+struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops, void *data,
                       struct generation *gen);
 void pool_free(struct pool *p); /* every slot must be down */
 
 const char *pool_name(const struct pool *p);
 
-/* Makes slots up to `n`, down at first, with sockets of `gen`. Fewer than there are is a no-op. */
+/* Makes slots up to `n`, down at first; their sockets are the caller's affair. Fewer than there are
+ * is a no-op. */
 int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why);
 
 /* The number of slots from now on: starts new ones, stops those above, whose sockets are closed

@@ -81,6 +81,17 @@ static void start_into(struct slot *s, struct worker **place, enum slot_event go
     s->ops->start_failed(s->data, s, &(struct spawn_error){.stage = SPAWN_STAGE_FORK, .err = -r});
 }
 
+/* Its turn to start has come, unless something else was decided meanwhile. */
+static void run_start(struct start_item *item)
+{
+    struct slot *s = CONTAINER_OF(item, struct slot, start);
+
+    if (s->state == SLOT_STARTING && !s->cur)
+        start_into(s, &s->cur, EVENT_GONE);
+    else if (s->state == SLOT_REPLACING && !s->next)
+        start_into(s, &s->next, EVENT_NEXT_GONE);
+}
+
 static void let_go(struct slot *s, struct worker **place, enum worker_end how)
 {
     struct worker *w = *place;
@@ -93,13 +104,30 @@ static void let_go(struct slot *s, struct worker **place, enum worker_end how)
     worker_end(w, how);
 }
 
-static void forget(struct slot *s, struct worker *w)
+/* Takes a worker that is gone out of its place; returns the event of its loss. */
+static enum slot_event forget(struct slot *s, struct worker *w)
 {
+    if (w == s->cur) {
+        s->cur = NULL;
+        return EVENT_GONE;
+    }
+    if (w == s->next) {
+        s->next = NULL;
+        return EVENT_NEXT_GONE;
+    }
     for (struct worker **p = &s->leaving; *p; p = &(*p)->link)
         if (*p == w) {
             *p = w->link;
-            return;
+            break;
         }
+    return EVENT_LEFT;
+}
+
+/* Of those that leave, the last one counts. */
+static void post_loss(struct slot *s, enum slot_event event)
+{
+    if (event != EVENT_LEFT || !s->leaving)
+        slot_post(s, event);
 }
 
 /* The actions of the table -------------------------------------------------------------------- */
@@ -168,14 +196,10 @@ static void act_arm_backoff(struct slot *s)
     arm_ms(s, ms);
 }
 
+/* Both are run by run_start(), which sees by the state what is due. */
 static void act_spawn(struct slot *s)
 {
-    start_into(s, &s->cur, EVENT_GONE);
-}
-
-static void act_spawn_next(struct slot *s)
-{
-    start_into(s, &s->next, EVENT_NEXT_GONE);
+    start_queue_add(s->starts_due, &s->start);
 }
 
 static void act_tell_failed(struct slot *s)
@@ -195,10 +219,10 @@ static void act_tell_down(struct slot *s)
 
 /* In the order of the bits of enum slot_action. */
 static void (*const actions[])(struct slot *s) = {
-    act_disarm,     act_count_failure, act_reset_failures, act_stop_cur,
-    act_stop_next,  act_abort_cur,     act_kill_all,       act_promote,
-    act_arm_start,  act_arm_prove,     act_arm_backoff,    act_spawn,
-    act_spawn_next, act_tell_failed,   act_tell_done,      act_tell_down,
+    act_disarm,    act_count_failure, act_reset_failures, act_stop_cur,
+    act_stop_next, act_abort_cur,     act_kill_all,       act_promote,
+    act_arm_start, act_arm_prove,     act_arm_backoff,    act_spawn,
+    act_spawn,     act_tell_failed,   act_tell_done,      act_tell_down,
 };
 
 /* Events -------------------------------------------------------------------------------------- */
@@ -220,27 +244,11 @@ static void step(struct slot *s, enum slot_event event)
             actions[i](s);
 }
 
-/* An action may bring the next event about (a fork that fails): it waits until the cell at hand is
- * done. Those above post from the loop, never from a callback of a slot, so that no more than this
- * one can wait. */
 void slot_post(struct slot *s, enum slot_event event)
 {
-    if (s->nqueued == ARRAY_SIZE(s->queue)) {
-        log_error(&s->who, "event %s lost", slot_fsm_event_name(event));
-        return;
-    }
-    s->queue[s->nqueued++] = event;
-    if (s->running)
-        return;
-    s->running = true;
-    while (s->nqueued > 0) {
-        event = s->queue[0];
-        memmove(s->queue, s->queue + 1, --s->nqueued * sizeof(*s->queue));
-        step(s, event);
-        if (s->nqueued == 0 && slot_fsm_leaving(s->state) && !s->leaving)
-            s->queue[s->nqueued++] = EVENT_LEFT;
-    }
-    s->running = false;
+    step(s, event);
+    if (slot_fsm_leaving(s->state) && !s->leaving)
+        step(s, EVENT_LEFT);
     s->ops->changed(s->data, s); /* may free the slot */
 }
 
@@ -281,27 +289,20 @@ static void log_end(struct slot *s, struct worker *w, const char *what)
 static void on_worker_gone(void *data, struct worker *w)
 {
     struct slot *s = data;
-    enum slot_event event = w == s->cur ? EVENT_GONE : w == s->next ? EVENT_NEXT_GONE : EVENT_LEFT;
     struct spawn_error error = w->exit.error;
     bool never_ran = w->exit.kind == WORKER_EXIT_START;
     CLEANUP_BUF struct buf what = BUF_INIT;
+    enum slot_event event;
 
     worker_exit_describe(w, &what);
     log_end(s, w, buf_str(&what));
     s->last_exit = w->exit;
-    if (event == EVENT_GONE)
-        s->cur = NULL;
-    else if (event == EVENT_NEXT_GONE)
-        s->next = NULL;
-    else
-        forget(s, w);
-    if (event != EVENT_LEFT) {
-        snprintf(s->reason, sizeof(s->reason), "%s", buf_str(&what));
-        s->restarts += event == EVENT_GONE;
-    }
+    event = forget(s, w);
     worker_free(w);
-    if (event != EVENT_LEFT || !s->leaving)
-        slot_post(s, event);
+    if (event != EVENT_LEFT)
+        snprintf(s->reason, sizeof(s->reason), "%s", buf_str(&what));
+    s->restarts += event == EVENT_GONE;
+    post_loss(s, event);
     if (never_ran && event != EVENT_LEFT) /* then the slot is still wanted, and there */
         s->ops->start_failed(s->data, s, &error);
 }
@@ -310,11 +311,10 @@ static void on_worker_gone(void *data, struct worker *w)
 static void on_worker_stuck(void *data, struct worker *w)
 {
     struct slot *s = data;
+    enum slot_event event = forget(s, w);
 
-    forget(s, w);
     worker_free(w);
-    if (!s->leaving)
-        slot_post(s, EVENT_LEFT);
+    post_loss(s, event);
 }
 
 static void on_extend_start(void *data, struct worker *w, int64_t ms)
@@ -335,8 +335,8 @@ static const struct worker_ops worker_ops = {
 
 /* From above ---------------------------------------------------------------------------------- */
 
-struct slot *slot_new(struct ev_loop *loop, const struct slot_ops *ops, void *data, int index,
-                      struct generation *wanted)
+struct slot *slot_new(struct start_queue *starts_due, const struct slot_ops *ops, void *data,
+                      int index, struct generation *wanted)
 {
     struct slot *s = calloc(1, sizeof(*s));
 
@@ -344,7 +344,9 @@ struct slot *slot_new(struct ev_loop *loop, const struct slot_ops *ops, void *da
         return NULL;
     s->ops = ops;
     s->data = data;
-    s->loop = loop;
+    s->loop = starts_due->loop;
+    s->starts_due = starts_due;
+    s->start.run = run_start;
     s->index = index;
     ev_init(&s->timer, on_timer);
     s->timer.data = s;
@@ -355,6 +357,7 @@ struct slot *slot_new(struct ev_loop *loop, const struct slot_ops *ops, void *da
 void slot_free(struct slot *s)
 {
     ev_timer_stop(s->loop, &s->timer);
+    start_queue_remove(s->starts_due, &s->start);
     generation_unref(s->wanted);
     free(s);
 }

@@ -4,6 +4,7 @@
 #ifndef PREFORKD_CLUSTER_SLOT_H
 #define PREFORKD_CLUSTER_SLOT_H
 
+#include "cluster/start_queue.h"
 #include "cluster/worker.h"
 #include "policy/slot_fsm.h"
 
@@ -24,6 +25,7 @@ struct slot {
     const struct slot_ops *ops;
     void *data;
     struct ev_loop *loop;
+    struct start_queue *starts_due;
     int index;
     struct generation *wanted; /* what the next start uses */
     struct log_who who;
@@ -37,16 +39,14 @@ struct slot {
     char reason[512]; /* why the last replacement or start failed */
 
     /* private */
+    struct start_item start;
     ev_timer timer;
     int64_t timer_ms; /* when it fires, monotonic */
-    enum slot_event queue[4];
-    unsigned nqueued;
-    bool running;
 };
 
 /* A slot that is down. */
-struct slot *slot_new(struct ev_loop *loop, const struct slot_ops *ops, void *data, int index,
-                      struct generation *wanted);
+struct slot *slot_new(struct start_queue *starts_due, const struct slot_ops *ops, void *data,
+                      int index, struct generation *wanted);
 void slot_free(struct slot *s); /* it must be down */
 
 /* EVENT_START, EVENT_STOP, EVENT_KILL, EVENT_REPLACE or EVENT_CANCEL from above. */

@@ -47,13 +47,26 @@ static void become_ready(void *data)
 
 /* The end ------------------------------------------------------------------------------------ */
 
+/* Whether the id of its process group still is its own. Once its first process was reaped that is
+ * so only as long as the main process is in the group. */
+static bool has_group(const struct worker *w)
+{
+    return !w->orphaned || getpgid(w->main_pid) == w->pid;
+}
+
+static void signal_main(const struct worker *w, int signo)
+{
+    if (w->main_io.fd >= 0)
+        sys_pidfd_kill(w->main_io.fd, signo);
+    else
+        kill(w->pid, signo);
+}
+
 static void kill_group(struct worker *w)
 {
-    /* Right after the fork it may not lead a group yet, hence its pid as well. */
-    kill(-w->pid, SIGKILL);
-    kill(w->pid, SIGKILL);
-    if (w->main_pid != w->pid)
-        kill(w->main_pid, SIGKILL);
+    if (has_group(w))
+        kill(-w->pid, SIGKILL);
+    signal_main(w, SIGKILL); /* right after the fork it may not lead a group yet */
     w->killed = true;
 }
 
@@ -67,7 +80,6 @@ static void on_end_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int event
         arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
         return;
     }
-    w->stuck = true;
     log_error(&w->who, "cannot be killed (uninterruptible or frozen): going on without it");
     w->ops->stuck(w->data, w);
 }
@@ -75,7 +87,7 @@ static void on_end_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int event
 void worker_signal(struct worker *w, int signo)
 {
     if (w->state != WORKER_GONE)
-        kill(w->main_pid, signo);
+        signal_main(w, signo);
 }
 
 void worker_end(struct worker *w, enum worker_end how)
@@ -126,7 +138,8 @@ static void stop_watching(struct worker *w)
 
 static void worker_over(struct worker *w)
 {
-    kill(-w->pid, SIGKILL); /* leftovers would go on accepting from the slot's socket */
+    if (has_group(w))
+        kill(-w->pid, SIGKILL); /* leftovers would go on accepting from the slot's socket */
     w->state = WORKER_GONE;
     w->exit.at_wall_ms = clock_wall_ms();
     stop_watching(w);
@@ -292,15 +305,17 @@ void worker_free(struct worker *w)
 
 bool worker_child_gone(struct worker *w, pid_t pid, int code, int status)
 {
-    if (w->state == WORKER_GONE || (pid != w->pid && pid != w->main_pid))
+    if (w->state == WORKER_GONE || (pid != w->main_pid && (pid != w->pid || w->orphaned)))
         return false;
     if (pid == w->pid)
         take_result(w);
     if (pid == w->main_pid) {
         set_exit(w, code, status);
         worker_over(w);
+    } else {
+        w->orphaned = true; /* a wrapper left its MAINPID to us */
     }
-    return true; /* else a wrapper left its MAINPID to us */
+    return true;
 }
 
 bool worker_is_ready(const struct worker *w)

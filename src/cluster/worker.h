@@ -46,8 +46,8 @@ struct worker {
     pid_t pid;      /* the process that was forked: its session and process group have this id */
     pid_t main_pid; /* what it named as MAINPID, else pid */
     enum worker_state state;
-    bool killed; /* KILL was sent */
-    bool stuck;
+    bool killed;                  /* KILL was sent */
+    bool orphaned;                /* `pid` ended and was reaped, main_pid goes on */
     int64_t started_ms, ready_ms; /* monotonic; ready_ms 0: not yet */
     char status[256];             /* its last STATUS= */
     struct worker_exit exit;

@@ -135,7 +135,8 @@ void health_close(struct health *h)
 {
     if (!h)
         return;
-    http_server_close(h->server);
+    if (h->server)
+        http_server_close(h->server);
     if (h->listener)
         listener_unref(h->listener);
     free(h);

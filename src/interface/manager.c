@@ -10,12 +10,6 @@
 #define EXTEND_S    5.       /* how often more time is asked for */
 #define EXTEND_USEC 30000000 /* how much each time */
 
-static void start_timer(struct manager *m, ev_timer *timer)
-{
-    if (!ev_is_active(timer))
-        ev_timer_again(m->loop, timer);
-}
-
 /* A start that fails again and again is not given more time: then the service manager shall see it
  * fail. */
 static bool is_starting_well(const struct manager *m)
@@ -38,10 +32,21 @@ static void on_extend(struct ev_loop *loop UNUSED, ev_timer *timer, int events U
 {
     struct manager *m = timer->data;
 
-    if (is_busy(m))
+    if (is_busy(m)) /* a start that begins to fail is not told to us */
         sd_client_send("EXTEND_TIMEOUT_USEC=%d", EXTEND_USEC);
     else
         ev_timer_stop(m->loop, &m->extend);
+}
+
+/* Asks at once and then every EXTEND_S, as long as something takes its time. */
+static void update_extending(struct manager *m)
+{
+    if (!is_busy(m)) {
+        ev_timer_stop(m->loop, &m->extend);
+    } else if (!ev_is_active(&m->extend)) {
+        sd_client_send("EXTEND_TIMEOUT_USEC=%d", EXTEND_USEC);
+        ev_timer_again(m->loop, &m->extend);
+    }
 }
 
 /* This runs in the loop that supervises: when that hangs, nothing is sent. */
@@ -71,7 +76,7 @@ static bool tell(struct manager *m, const char *state)
         return true;
     r = sd_client_send("%sSTATUS=%s", state, buf_str(&line));
     if (r == -EAGAIN) {
-        start_timer(m, &m->retry);
+        ev_timer_again(m->loop, &m->retry);
         return false;
     }
     snprintf(m->last, sizeof(m->last), "%s", buf_str(&line));
@@ -92,8 +97,7 @@ void manager_update(struct manager *m)
         m->reloading = !tell(m, "READY=1\n");
     else
         tell(m, "");
-    if (is_busy(m))
-        start_timer(m, &m->extend);
+    update_extending(m);
 }
 
 void manager_reload_begun(struct manager *m)

@@ -107,21 +107,35 @@ static void revert(struct reload *r)
 /* The plan --------------------------------------------------------------------------------------
  */
 
-static void put(struct reload_plan *plan, int slot, struct generation *gen)
+/* A slot that the reload brings gets its sockets only now: connections that reach them wait for its
+ * worker. */
+static int put(struct reload_plan *plan, int slot, struct generation *gen, struct why *why)
 {
     struct slot *s = plan->pool->slots[slot];
+    int result = generation_grow(gen, slot + 1, why);
 
+    if (result < 0)
+        return result;
     slot_want(s, gen);
     slot_post(s, EVENT_REPLACE);
+    return 0;
+}
+
+static void put_next(struct reload *r, struct reload_plan *plan, int slot)
+{
+    struct why why;
+
+    if (put(plan, slot, plan->next, &why) == 0)
+        return;
+    note_failure(r, "%s slot %d: %s", pool_name(plan->pool), slot, why.text);
+    rollout_failed(&plan->rollout, slot);
 }
 
 /* Puts the old generation back into a slot. One that came with the reload has none: it is stopped
  * when the reload has ended. */
 static void put_back(struct reload_plan *plan, int slot)
 {
-    if (plan->old && slot < plan->old_wanted)
-        put(plan, slot, plan->old);
-    else
+    if (!plan->old || slot >= plan->old_wanted || put(plan, slot, plan->old, NULL) < 0)
         rollout_done(&plan->rollout, slot);
 }
 
@@ -136,7 +150,7 @@ static void carry_out(struct reload *r, struct reload_plan *plan)
         else if (order == ROLLOUT_RESTORE || r->back)
             put_back(plan, slot);
         else
-            put(plan, slot, plan->next);
+            put_next(r, plan, slot);
     }
 }
 
@@ -213,7 +227,7 @@ static int prepare_pool(struct reload *r, size_t index, struct why *why)
     if (pool && pool->stopping)
         return why_fail(why, -EBUSY, "[pool:%s] is still stopping", pool_name(pool));
     result = generation_open(r->next, index, c->generation, pool ? pool->gen : NULL, &c->inherited,
-                             pool ? pool->nslots : 0, &next, why);
+                             pool ? pool->nslots : 1, &next, why);
     if (result < 0)
         return result;
     plan->next = next;

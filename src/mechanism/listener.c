@@ -526,14 +526,15 @@ static int detach_filter(int fd)
 }
 
 /* After connect(2) a UDP socket takes datagrams of that one peer only. */
-static void disconnect_udp(int fd)
+static int disconnect_udp(int fd)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
     struct sockaddr_storage peer;
     socklen_t len = sizeof(peer);
 
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
-        connect(fd, &nobody, sizeof(nobody));
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return 0;
+    return connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
 }
 
 /* A TCP socket that was shut down has left LISTEN, and listen(2) brings it back. Unix and UDP
@@ -563,7 +564,7 @@ static int revive(const struct listener *l, const struct slot_socket *s)
     int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
 
     if (r == 0 && l->bound.udp)
-        disconnect_udp(s->fd);
+        r = disconnect_udp(s->fd);
     if (r == 0)
         r = rebind(l, s->fd);
     if (r == 0)
@@ -599,11 +600,12 @@ int listener_restore(struct listener *l, int slot)
 
     if (!s)
         return -EINVAL;
-    /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. */
+    /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. -EPERM: anyone may
+     * bind a socket to a device, but undoing it needs CAP_NET_RAW. */
     restored = restore_flags(l, s->fd);
     if (restored == 0 && is_used_by_one_slot(l))
         restored = sockopts_restore(s->fd, &l->options);
-    revived = revive(l, s);
+    revived = restored == -EPERM ? restored : revive(l, s);
     if (revived == 0 || l->inherited)
         return revived < 0 ? revived : restored;
     revived = replace(l, s);

@@ -1,5 +1,5 @@
-/* The NOTIFY_SOCKET of one worker: an abstract datagram socket with an address of its own, so that a
- * message is attributed by where it came in. See sd_notify(3), unix(7). */
+/* The NOTIFY_SOCKET of one worker: an abstract datagram socket with an address of its own, so that
+ * a message is attributed by where it came in. See sd_notify(3), unix(7). */
 #ifndef PREFORKD_MECHANISM_NOTIFY_SERVER_H
 #define PREFORKD_MECHANISM_NOTIFY_SERVER_H
 

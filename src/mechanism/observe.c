@@ -12,13 +12,13 @@
 
 enum {
     PROCESSES_MAX = 64,
-    DESCRIPTORS_MAX = 4096,
-    THREADS_MAX = 256,
-    KEPT_MAX = 64, /* sockets and epoll sets of one process */
+    LOOKS_MAX = 4096, /* descriptors, threads and members of epoll sets in one call */
+    KEPT_MAX = 64,    /* sockets and epoll sets of one process */
     POLL_MAX = 1024,
     SELECT_MAX = 65536,
     SMALL_FILE_MAX = 4096,
-    LIST_FILE_MAX = 1 << 18, /* children of a thread, content of an epoll set */
+    EPOLL_FILE_MAX = 1 << 18,
+    EPOLL_LINE_MIN = 64,
     WORD_BITS = 8 * sizeof(unsigned long),
 };
 
@@ -27,6 +27,7 @@ struct search {
     size_t ninodes;
     pid_t pids[PROCESSES_MAX]; /* grows while it is walked */
     size_t npids;
+    int looks_left;
 };
 
 struct process {
@@ -69,7 +70,7 @@ static bool holds_socket(const struct process *p, long fd)
 
 /* Calls `visit` for the numbers that name the entries of /proc/PID/`dir` until it returns something
  * else than 0. */
-static int each_entry(struct process *p, const char *dir, int max,
+static int each_entry(struct process *p, const char *dir,
                       int (*visit)(struct process *p, int number))
 {
     char path[64];
@@ -81,12 +82,9 @@ static int each_entry(struct process *p, const char *dir, int max,
     d = opendir(path);
     if (!d)
         return errno == ENOENT || errno == ESRCH ? missing_error(p->pid) : proc_error(-errno);
-    while (result == 0 && max > 0 && (entry = readdir(d))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        result = visit(p, atoi(entry->d_name));
-        max--;
-    }
+    while (result == 0 && p->search->looks_left-- > 0 && (entry = readdir(d)))
+        if (entry->d_name[0] != '.')
+            result = visit(p, atoi(entry->d_name));
     closedir(d);
     return result;
 }
@@ -136,7 +134,8 @@ static int look_at_epoll(const struct process *p, int fd)
     int err;
 
     snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)p->pid, fd);
-    err = sys_read_pseudo(path, LIST_FILE_MAX, &text);
+    err = sys_read_pseudo(path, EPOLL_FILE_MAX, &text);
+    p->search->looks_left -= (int)(text.len / EPOLL_LINE_MIN);
     if (err < 0)
         return proc_error(err);
     next = text.data;
@@ -234,7 +233,8 @@ static int look_at_thread(struct process *p, int tid)
 
 /* ---- processes ---- */
 
-/* A kernel without this file shows no children. See proc_tid_children(5). */
+/* A kernel without this file shows no children; of a long list the beginning is enough. See
+ * proc_tid_children(5). */
 static int add_children(struct process *p, int tid)
 {
     CLEANUP_BUF struct buf text = BUF_INIT;
@@ -242,8 +242,7 @@ static int add_children(struct process *p, int tid)
     char path[64], *next, *word;
 
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)p->pid, tid);
-    if (sys_read_pseudo(path, LIST_FILE_MAX, &text) < 0)
-        return 0;
+    sys_read_pseudo(path, SMALL_FILE_MAX, &text);
     next = text.data;
     while ((word = strsep(&next, " ")) && *word && s->npids < PROCESSES_MAX)
         s->pids[s->npids++] = atoi(word);
@@ -253,20 +252,21 @@ static int add_children(struct process *p, int tid)
 static int look_at_process(struct search *s, pid_t pid)
 {
     struct process p = {.search = s, .pid = pid};
-    int result = each_entry(&p, "task", THREADS_MAX, add_children);
+    int result = each_entry(&p, "task", add_children);
 
     if (result == 0)
-        result = each_entry(&p, "fd", DESCRIPTORS_MAX, sort_descriptor);
+        result = each_entry(&p, "fd", sort_descriptor);
     if (result < 0 || p.nsockets == 0)
         return result;
-    for (size_t i = 0; i < p.nepolls && result == 0; i++)
+    for (size_t i = 0; i < p.nepolls && result == 0 && s->looks_left > 0; i++)
         result = look_at_epoll(&p, p.epolls[i]);
-    return result ? result : each_entry(&p, "task", THREADS_MAX, look_at_thread);
+    return result ? result : each_entry(&p, "task", look_at_thread);
 }
 
 int observe_accepting(pid_t pid, const uint64_t *inodes, size_t n)
 {
-    struct search s = {.inodes = inodes, .ninodes = n, .pids = {pid}, .npids = 1};
+    struct search s = {
+        .inodes = inodes, .ninodes = n, .pids = {pid}, .npids = 1, .looks_left = LOOKS_MAX};
     int worst = 0;
 
     for (size_t i = 0; i < s.npids; i++) {

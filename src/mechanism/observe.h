@@ -9,7 +9,8 @@
 
 /* Looks at `pid` and its descendants (a wrapper's child may be the server), 64 processes at most.
  * 1 it waits on one of the sockets, 0 it does not (yet), -EACCES the kernel does not let us look,
- * -ESRCH it is gone. Bounded: at most 4096 descriptors and 256 threads of a process are looked at.
+ * -ESRCH it is gone. Bounded: in all, at most 4096 descriptors, threads and members of epoll sets
+ * are looked at; what lies beyond is as if it were not there.
  * A UDP socket counts when a thread is blocked in one of the recv family on it. */
 int observe_accepting(pid_t pid, const uint64_t *inodes, size_t n);
 

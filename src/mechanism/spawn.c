@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/sys.h"
@@ -218,11 +219,11 @@ static int enter_directory(struct child *c)
 /* The mask comes last: what was sent since the fork then meets the default disposition. */
 static void reset_signals(void)
 {
-    struct sigaction action = {.sa_handler = SIG_DFL};
+    static const unsigned long standard[8]; /* the kernel's struct sigaction, all of it zero */
     sigset_t none;
 
     for (int signo = 1; signo < _NSIG; signo++)
-        sigaction(signo, &action, NULL);
+        syscall(SYS_rt_sigaction, signo, standard, NULL, (size_t)_NSIG / 8);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -13,9 +13,8 @@ static bool parse_id(const char *text, unsigned *id)
 
     if (!*text || text[strspn(text, "0123456789")])
         return false;
-    errno = 0;
-    value = strtoull(text, NULL, 10);
-    if (errno || value >= UINT32_MAX) /* the last one means "no change" to the kernel */
+    value = strtoull(text, NULL, 10); /* ULLONG_MAX when it is larger still */
+    if (value >= UINT32_MAX)          /* the last one means "no change" to the kernel */
         return false;
     *id = (unsigned)value;
     return true;

@@ -9,31 +9,29 @@ static bool is_word(const char *value, size_t len, const char *word)
     return strlen(word) == len && memcmp(value, word, len) == 0;
 }
 
-/* Decimal digits and nothing else, at most `max`. */
-static bool read_number(const char *value, size_t len, uint64_t max, uint64_t *out)
+/* A number of 1..max in decimal digits and nothing else; 0 when it is not one. */
+static uint64_t read_number(const char *value, size_t len, uint64_t max)
 {
     uint64_t number = 0;
 
-    if (len == 0)
-        return false;
     for (size_t i = 0; i < len; i++) {
         if (value[i] < '0' || value[i] > '9' || __builtin_mul_overflow(number, 10, &number) ||
             __builtin_add_overflow(number, (uint64_t)(value[i] - '0'), &number))
-            return false;
+            return 0;
     }
-    *out = number;
-    return number <= max;
+    return number <= max ? number : 0;
 }
 
-/* The longest part of escaped text that fits into `max` bytes without cutting a UTF-8 sequence or
- * a \xHH in two. */
-static size_t cut_escaped(const char *text, size_t len, size_t max)
+/* How much of escaped text fits into a status without cutting a UTF-8 sequence or a \xHH in two. */
+static size_t fit_status(const char *text, size_t len)
 {
+    const size_t max = sizeof(((struct notify_msg *)0)->status) - 1;
+
     if (len <= max)
         return len;
-    for (len = max; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
+    for (len = max; ((unsigned char)text[len] & 0xc0) == 0x80;)
         len--;
-    for (size_t back = 1; back < strlen("\\xHH") && back <= len; back++)
+    for (size_t back = 1; back < strlen("\\xHH"); back++)
         if (text[len - back] == '\\')
             return len - back;
     return len;
@@ -47,7 +45,7 @@ static bool take_status(const char *value, size_t len, struct notify_msg *msg)
     buf_escape(&text, value, len);
     if (text.failed)
         return false;
-    fits = cut_escaped(buf_str(&text), text.len, sizeof(msg->status) - 1);
+    fits = fit_status(buf_str(&text), text.len);
     memcpy(msg->status, buf_str(&text), fits);
     msg->status[fits] = '\0';
     return true;
@@ -56,22 +54,20 @@ static bool take_status(const char *value, size_t len, struct notify_msg *msg)
 /* 0 and UINT64_MAX mean "not set" and "infinite" in the protocol: nothing to extend by. */
 static bool take_extend(const char *value, size_t len, struct notify_msg *msg)
 {
-    uint64_t usec;
+    uint64_t usec = read_number(value, len, UINT64_MAX - 1);
 
-    if (!read_number(value, len, UINT64_MAX - 1, &usec) || usec == 0)
-        return false;
-    msg->extend_usec = usec;
-    return true;
+    if (usec)
+        msg->extend_usec = usec;
+    return usec != 0;
 }
 
 static bool take_mainpid(const char *value, size_t len, struct notify_msg *msg)
 {
-    uint64_t pid;
+    pid_t pid = (pid_t)read_number(value, len, INT_MAX);
 
-    if (!read_number(value, len, INT_MAX, &pid) || pid == 0)
-        return false;
-    msg->main_pid = (pid_t)pid;
-    return true;
+    if (pid)
+        msg->main_pid = pid;
+    return pid != 0;
 }
 
 static const struct {

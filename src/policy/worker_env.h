@@ -7,8 +7,8 @@
 
 struct worker_env_listener {
     const char *name; /* LISTEN_FDNAMES */
-    const char
-        *address;  /* as written for Server::Starter: "8080", "127.0.0.1:8080", "/run/x.sock" */
+    /* As Server::Starter writes it: "8080", "127.0.0.1:8080", "/run/x.sock". */
+    const char *address;
     uint16_t port; /* 0: none */
     bool is_unix, udp;
 };
@@ -47,7 +47,8 @@ struct worker_env {
 int worker_env_build(const struct worker_env_input *in, struct worker_env *out, struct why *why);
 void worker_env_free(struct worker_env *e);
 
-/* Writes `pid` in decimal into each place of pid_digits. Async-signal-safe. */
+/* Writes `pid` in decimal into each place of pid_digits, left-aligned and ended by a NUL.
+ * Async-signal-safe. */
 void worker_env_set_pid(struct worker_env *e, pid_t pid);
 
 #endif

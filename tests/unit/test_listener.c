@@ -374,13 +374,18 @@ Test(listener, keeps_what_it_has_when_it_cannot_grow)
     listener_unref(l);
 }
 
+/* For TCP the kernel remembers that the port is shared, for UDP it asks each socket. */
 Test(listener, grows_past_a_worker_that_left_the_group)
 {
-    struct listener *l = open_text("127.0.0.1:0", 2, &per_worker);
+    static const char *const texts[] = {"127.0.0.1:0", "udp:127.0.0.1:0"};
 
-    set_number(listener_fd(l, 1), SOL_SOCKET, SO_REUSEPORT, 0);
-    cr_assert_eq(listener_grow(l, 3, &why), 0, "%s", why.text);
-    listener_unref(l);
+    for (size_t k = 0; k < ARRAY_SIZE(texts); k++) {
+        struct listener *l = open_text(texts[k], 2, &per_worker);
+
+        set_number(listener_fd(l, 1), SOL_SOCKET, SO_REUSEPORT, 0);
+        cr_assert_eq(listener_grow(l, 3, &why), 0, "%s", why.text);
+        listener_unref(l);
+    }
 }
 
 /* ---- sockets that are inherited ---- */

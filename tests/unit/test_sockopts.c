@@ -6,6 +6,7 @@
 #include "../lib/sockets.h"
 
 enum { TCP4 = 1, TCP6 = 2, UDP4 = 4, UDP6 = 8, UNIX = 16, TCP = TCP4 | TCP6, UDP = UDP4 | UDP6 };
+enum { ROOT = 32 }; /* to set it or to put it back */
 enum { INET = TCP | UDP, V6 = TCP6 | UDP6, ALL = INET | UNIX };
 
 static const struct {
@@ -30,13 +31,13 @@ static const struct {
 } damages[] = {
     {TCP, NUMBER(0), OPTION(SOL_SOCKET, SO_REUSEADDR)},
     {INET, NUMBER(0), OPTION(SOL_SOCKET, SO_REUSEPORT)},
-    {INET, NUMBER(1), OPTION(SOL_SOCKET, SO_BINDTOIFINDEX)},
+    {INET | ROOT, NUMBER(1), OPTION(SOL_SOCKET, SO_BINDTOIFINDEX)},
     {INET, NUMBER(1), OPTION(SOL_SOCKET, SO_INCOMING_CPU)},
     {ALL, NUMBER(1), OPTION(SOL_SOCKET, SO_KEEPALIVE)},
     {ALL, &(struct linger){1, 0}, sizeof(struct linger), OPTION(SOL_SOCKET, SO_LINGER)},
     {ALL, NUMBER(1), OPTION(SOL_SOCKET, SO_OOBINLINE)},
     {ALL, NUMBER(3), OPTION(SOL_SOCKET, SO_PRIORITY)},
-    {ALL, NUMBER(7), OPTION(SOL_SOCKET, SO_MARK)},
+    {ALL | ROOT, NUMBER(7), OPTION(SOL_SOCKET, SO_MARK)},
     {ALL, NUMBER(1), OPTION(SOL_SOCKET, SO_BROADCAST)},
     {ALL, NUMBER(1), OPTION(SOL_SOCKET, SO_DONTROUTE)},
     {UNIX, NUMBER(1), OPTION(SOL_SOCKET, SO_PASSCRED)},
@@ -118,7 +119,9 @@ static void damage(int fd, size_t i)
 
 static bool applies(size_t i, size_t k)
 {
-    return (damages[i].kinds & kinds[k].kind) != 0;
+    bool forbidden = (damages[i].kinds & ROOT) && geteuid() != 0;
+
+    return !forbidden && (damages[i].kinds & kinds[k].kind);
 }
 
 /* One at a time, through a duplicate as a worker has it. */
