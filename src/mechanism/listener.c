@@ -196,6 +196,15 @@ static int start_listening(struct listener *l, int fd)
     return r < 0 || l->shared ? r : steer_join(&l->steer, fd);
 }
 
+/* Ends a socket also where a child that is about to start another worker, or a process that cannot
+ * be killed, still holds it: it would go on taking connections. */
+static void leave_group(struct listener *l, int fd)
+{
+    steer_leave(&l->steer, fd);
+    if (!l->shared)
+        shutdown(fd, SHUT_RDWR);
+}
+
 static int add_socket(struct listener *l, int *take_fd)
 {
     struct slot_socket *sockets =
@@ -484,7 +493,7 @@ static void close_from(struct listener *l, int nsockets)
     while (l->nsockets > nsockets) {
         int fd = l->sockets[--l->nsockets].fd;
 
-        steer_leave(&l->steer, fd);
+        leave_group(l, fd);
         close(fd);
     }
 }
@@ -612,7 +621,7 @@ void listener_close_slot(struct listener *l, int slot)
     if (!s || l->shared)
         return;
     steer_look(&l->steer);
-    steer_leave(&l->steer, s->fd);
+    leave_group(l, s->fd);
     util_close_p(&s->fd);
     s->inode = 0;
     steer_apply(&l->steer);
@@ -670,8 +679,9 @@ static int detach_filter(int fd)
                : 0;
 }
 
-/* After connect(2) a UDP socket takes datagrams of that one peer only. */
-static int disconnect_udp(int fd)
+/* After connect(2) a UDP socket takes datagrams of that one peer only, and has left its group for
+ * good. */
+static int disconnect_udp(const struct listener *l, int fd)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
     struct sockaddr_storage peer;
@@ -679,7 +689,9 @@ static int disconnect_udp(int fd)
 
     if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
         return 0;
-    return connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
+    if (connect(fd, &nobody, sizeof(nobody)) < 0)
+        return -errno;
+    return l->shared ? 0 : -EISCONN;
 }
 
 /* A TCP socket that was shut down has left LISTEN, and listen(2) brings it back. Unix and UDP
@@ -709,7 +721,7 @@ static int revive(struct listener *l, const struct slot_socket *s)
     int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
 
     if (r == 0 && l->bound.udp)
-        r = disconnect_udp(s->fd);
+        r = disconnect_udp(l, s->fd);
     if (r == 0)
         r = rebind(l, s->fd);
     if (r == 0)
@@ -728,7 +740,7 @@ static int replace(struct listener *l, struct slot_socket *s)
     if (fd < 0)
         return fd;
     s->inode = 0;
-    steer_leave(&l->steer, s->fd);
+    leave_group(l, s->fd);
     if (dup3(fd, s->fd, O_CLOEXEC) < 0)
         return -errno;
     r = bind_socket(l, s->fd, !l->shared, NULL);

@@ -11,13 +11,13 @@
 #define NET(offset) ((uint32_t)(SKF_NET_OFF + (offset)))
 #define AD(offset)  ((uint32_t)(SKF_AD_OFF + (offset)))
 
-#define LOAD(size, mode, k)   BPF_STMT(BPF_LD | (size) | (mode), (k))
-#define MULTIPLY(k)           BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, (k))
-#define XOR_X                 BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0)
-#define TO_X                  BPF_STMT(BPF_MISC | BPF_TAX, 0)
-#define SHIFT_DOWN(bits)      BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, (bits))
-#define FOLD(factor, bits)    MULTIPLY(factor), TO_X, SHIFT_DOWN(bits), XOR_X
-#define ADD_WORD(at, factor)  TO_X, LOAD(BPF_W, BPF_ABS, NET(at)), MULTIPLY(factor), XOR_X
+#define LOAD(size, mode, k)  BPF_STMT(BPF_LD | (size) | (mode), (k))
+#define MULTIPLY(k)          BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, (k))
+#define XOR_X                BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0)
+#define TO_X                 BPF_STMT(BPF_MISC | BPF_TAX, 0)
+#define SHIFT_DOWN(bits)     BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, (bits))
+#define FOLD(factor, bits)   MULTIPLY(factor), TO_X, SHIFT_DOWN(bits), XOR_X
+#define ADD_WORD(at, factor) TO_X, LOAD(BPF_W, BPF_ABS, NET(at)), MULTIPLY(factor), XOR_X
 
 enum { SEED_AT = 22 }; /* in hash_key */
 

@@ -14,9 +14,12 @@ enum { MANY_SLOTS = 8, FEW = 24 };
 static const struct {
     const char *listen, *to;
 } addresses[] = {
-    {"127.0.0.1:0", "127.0.0.1:0"}, {"[::1]:0", "[::1]:0"},
-    {"*:0", "127.0.0.1:0"},         {"*:0", "[::1]:0"},
-    {"udp:127.0.0.1:0", "udp:127.0.0.1:0"}, {"udp:*:0", "udp:[::1]:0"},
+    {"127.0.0.1:0", "127.0.0.1:0"},
+    {"[::1]:0", "[::1]:0"},
+    {"*:0", "127.0.0.1:0"},
+    {"*:0", "[::1]:0"},
+    {"udp:127.0.0.1:0", "udp:127.0.0.1:0"},
+    {"udp:*:0", "udp:[::1]:0"},
     {"udp:*:0", "udp:127.0.0.1:0"},
 };
 
@@ -365,7 +368,8 @@ Test(steer, shrinking_keeps_the_rest_steered)
 static const struct timespec moment = {.tv_nsec = 200000};
 
 /* A client that connects all the time, until the other end of `ends` is closed. Status 1: it was
- * reset, in the queue of a socket that was closed. */
+ * reset, in the queue of a socket that was closed. It also holds all sockets, as the child does
+ * that is about to become a worker. */
 static pid_t start_client(const struct listener *l, const int *ends)
 {
     struct pollfd p = {.fd = ends[0], .events = POLLIN};
@@ -373,6 +377,7 @@ static pid_t start_client(const struct listener *l, const int *ends)
 
     if (pid != 0)
         return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     close(ends[1]);
     while (poll(&p, 1, 0) == 0) {
         CLEANUP_CLOSE int fd = connect_to(listener_spec(l), listener_port(l));
@@ -427,8 +432,8 @@ static void attach_own(int fd, uint32_t index)
     struct sock_filter all_to = BPF_STMT(BPF_RET | BPF_K, index);
     struct sock_fprog program = {.len = 1, .filter = &all_to};
 
-    cr_assert_eq(
-        setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)), 0);
+    cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)),
+                 0);
 }
 
 Test(steer, undoes_a_program_with_the_next_change)
