@@ -205,12 +205,16 @@ static int parse_stat(const char *text, struct sys_proc *out)
 {
     const char *open = strchr(text, '(');
     const char *end = strrchr(text, ')');
+    unsigned long vsize;
 
     if (!open || !end || end < open)
         return -EBADMSG;
     snprintf(out->comm, sizeof(out->comm), "%.*s", (int)(end - open - 1), open + 1);
-    if (sscanf(end + 1, " %c %d %d %d", &out->state, &out->ppid, &out->pgrp, &out->session) != 4)
+    if (sscanf(end + 1,
+               " %c %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu",
+               &out->state, &out->ppid, &out->pgrp, &out->session, &vsize) != 5)
         return -EBADMSG;
+    out->ending = vsize == 0;
     return 0;
 }
 

@@ -35,6 +35,7 @@ struct sys_proc {
     pid_t ppid;
     pid_t pgrp;
     pid_t session;
+    bool ending; /* it has no memory any more, as a zombie and as one that is about to be */
     char state;
     char comm[64];
 };

@@ -9,7 +9,8 @@
 #include "cluster/launch.h"
 #include "mechanism/orphans.h"
 
-#define ABORT_GRACE_MS  5000    /* for a core dump; never longer than stop-timeout */
+#define ABORT_GRACE_MS  5000 /* for a core dump; never longer than stop-timeout */
+#define LOOK_AGAIN_MS   10
 #define STUCK_GRACE_MS  5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
 #define EXTEND_LIMIT_MS 3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
 
@@ -75,7 +76,7 @@ static void signal_main(const struct worker *w, int signo)
 {
     if (w->main_io.fd >= 0)
         sys_pidfd_kill(w->main_io.fd, signo);
-    else
+    else if (!w->orphaned)
         kill(w->pid, signo);
 }
 
@@ -138,6 +139,7 @@ static void stop_watching(struct worker *w)
     readiness_end(&w->readiness);
     ev_timer_stop(w->loop, &w->watchdog);
     ev_timer_stop(w->loop, &w->end_timer);
+    ev_timer_stop(w->loop, &w->look_timer);
     if (w->result_io.fd >= 0) {
         ev_io_stop(w->loop, &w->result_io);
         close(w->result_io.fd);
@@ -303,6 +305,7 @@ static void set_main_pid(struct worker *w, pid_t pid)
     ev_io_init(&w->main_io, on_main_gone, fd, EV_READ);
     w->main_io.data = w;
     ev_io_start(w->loop, &w->main_io);
+    ev_timer_stop(w->loop, &w->look_timer);
     w->main_pid = pid;
     w->readiness.pid = pid;
     notify_server_set_owner(w->notify, pid, worker_uid(w));
@@ -311,19 +314,36 @@ static void set_main_pid(struct worker *w, pid_t pid)
 
 /* A server that goes into the background, in one step or two: its process ends well and leaves one
  * to us. Once it is ready only one in a session of its own counts; others are leftovers. */
-static bool went_into_background(struct worker *w, int code, int status)
+static bool is_in_background(struct worker *w)
 {
     char entry[128];
     pid_t pid;
 
-    if (code != CLD_EXITED || status != 0 || w->state == WORKER_DRAINING ||
-        clock_ms() - w->started_ms > w->gen->pool->start_timeout_ms)
+    if (w->state == WORKER_DRAINING || clock_ms() - w->started_ms > w->gen->pool->start_timeout_ms)
         return false;
     snprintf(entry, sizeof(entry), "NOTIFY_SOCKET=%s", notify_server_address(w->notify));
     pid = orphan_find(w->state == WORKER_STARTING ? 0 : w->pid, entry);
     if (pid > 0)
         set_main_pid(w, pid);
-    return pid > 0 && w->main_pid == pid;
+    if (pid == -EAGAIN)
+        arm_ms(w, &w->look_timer, LOOK_AGAIN_MS);
+    return pid == -EAGAIN || (pid > 0 && w->main_pid == pid);
+}
+
+static void on_look_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
+{
+    struct worker *w = timer->data;
+
+    if (!is_in_background(w))
+        worker_over(w);
+}
+
+static bool went_into_background(struct worker *w, int code, int status)
+{
+    set_exit(w, code, status);
+    if (w->main_io.fd >= 0)
+        ev_io_stop(w->loop, &w->main_io); /* its end is known */
+    return code == CLD_EXITED && status == 0 && is_in_background(w);
 }
 
 static void extend(struct worker *w, uint64_t usec)
@@ -379,9 +399,10 @@ static struct worker *worker_new(const struct worker_start *start)
     w->started_ms = clock_ms();
     ev_init(&w->watchdog, on_watchdog);
     ev_init(&w->end_timer, on_end_timer);
+    ev_init(&w->look_timer, on_look_timer);
     ev_io_init(&w->result_io, on_result, -1, EV_READ);
     ev_io_init(&w->main_io, on_main_gone, -1, EV_READ);
-    w->watchdog.data = w->end_timer.data = w->result_io.data = w;
+    w->watchdog.data = w->end_timer.data = w->look_timer.data = w->result_io.data = w;
     return w;
 }
 
@@ -425,12 +446,10 @@ bool worker_child_gone(struct worker *w, pid_t pid, int code, int status)
         return false;
     if (pid == w->pid)
         take_result(w);
-    if (pid == w->main_pid && !went_into_background(w, code, status)) {
-        set_exit(w, code, status);
+    if (pid == w->main_pid && !went_into_background(w, code, status))
         worker_over(w);
-    } else if (pid == w->pid) {
+    else if (pid == w->pid)
         w->orphaned = true; /* and its main process was left to us */
-    }
     return true;
 }
 

@@ -71,6 +71,7 @@ struct worker {
     ev_io main_io;   /* the pidfd of main_pid when that is not pid */
     ev_timer watchdog;
     ev_timer end_timer;
+    ev_timer look_timer; /* runs while the main process is looked for */
 };
 
 struct worker_start {

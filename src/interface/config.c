@@ -44,7 +44,7 @@ static int build(const struct cmdline *cmdline, struct settings **out, struct wh
 
 int config_load(const struct cmdline *cmdline, struct settings **out, struct why *why)
 {
-    struct settings *settings;
+    struct settings *settings = NULL;
     int r = build(cmdline, &settings, why);
 
     if (r < 0)

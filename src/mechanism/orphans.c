@@ -1,5 +1,6 @@
 #include "mechanism/orphans.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/sys.h"
@@ -21,36 +22,43 @@ static bool has_entry(pid_t pid, const char *entry)
     return false;
 }
 
-/* One look at our children. Sets *changing when one has ended that may just have left us its own.
+/* One look at our children. A process that ends loses its memory first, and with it its
+ * environment; it leaves us its children when it becomes a zombie. So the state is read last.
+ * -EAGAIN: one is between these two. *ended: one was a zombie already, and its children may be
+ * missing in our list.
  */
-static pid_t look(pid_t session, const char *entry, bool *changing)
+static pid_t look(pid_t session, const char *entry, bool *ended)
 {
     CLEANUP_BUF struct buf children = BUF_INIT;
     char path[64], *next, *word;
+    pid_t r = 0;
 
-    *changing = false;
+    *ended = false;
     snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
     if (sys_read_pseudo(path, CHILDREN_FILE_MAX, &children) < 0)
         return 0;
     next = children.data;
     for (int i = 0; i < CHILDREN_MAX && (word = strsep(&next, " ")) && *word; i++) {
         pid_t pid = atoi(word);
+        bool found = has_entry(pid, entry);
         struct sys_proc proc;
 
         if (sys_proc_stat(pid, &proc) < 0 || proc.state == 'Z')
-            *changing = true;
-        else if (proc.session != session && has_entry(pid, entry))
+            *ended = true;
+        else if (proc.ending)
+            r = -EAGAIN;
+        else if (found && proc.session != session)
             return pid;
     }
-    return 0;
+    return r;
 }
 
 pid_t orphan_find(pid_t session, const char *entry)
 {
-    bool changing = true;
-    pid_t found = 0;
+    bool ended = true;
+    pid_t r = 0;
 
-    for (int i = 0; i < LOOKS_MAX && changing && found == 0; i++)
-        found = look(session, entry, &changing);
-    return found;
+    for (int i = 0; i < LOOKS_MAX && ended && r <= 0; i++)
+        r = look(session, entry, &ended);
+    return r;
 }

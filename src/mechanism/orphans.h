@@ -6,7 +6,8 @@
 
 /* Finds a child of this process in a session other than `session` that was started with `entry`
  * ("NAME=value") in its environment: a server that went into the background leaves one. Looks at
- * 1024 children at most. 0: there is none, or the kernel does not let us look. */
+ * 1024 children at most. 0: there is none, or the kernel does not let us look. -EAGAIN: not yet,
+ * but a child is ending, which may leave us its own in a moment. */
 pid_t orphan_find(pid_t session, const char *entry);
 
 #endif

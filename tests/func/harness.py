@@ -24,6 +24,7 @@ PREFORKD = os.path.abspath(os.environ.get("PREFORKD") or next(
     (path for path in (f"{BUILD}/preforkd", f"{TOP}/build/preforkd", f"{TOP}/preforkd")
      if os.path.exists(path)), f"{BUILD}/preforkd"))
 QUICK = bool(os.environ.get("QUICK"))  # shorter storms, for a build with sanitizers
+SANITIZERS = "ASAN_OPTIONS" in os.environ  # they keep memory that was freed
 DEADLINE = 20  # seconds that a condition may take on a busy machine
 NOBODY = 65534
 ROOT = os.geteuid() == 0

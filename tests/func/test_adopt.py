@@ -296,8 +296,8 @@ def test_thousand_starts():
         os.unlink(f"{folder()}/flag")
         for address in addresses:
             who_answers(address, 4)
-        wait_until(lambda: len(proc.fds(m.pid)) == before,
-                   f"as few descriptors as before, {before}")
+        wait_until(lambda: len(proc.fds(m.pid)) <= before,
+                   f"no more descriptors than before, {before}")
         diag(f"{m.count_log(r'started, generation')} starts, {before} descriptors before and after")
 
 

@@ -96,7 +96,9 @@ def raw(m, data):
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
             answer = read_all(sock)
-        except (ConnectionResetError, BrokenPipeError):
+        except TimeoutError:
+            raise
+        except OSError:  # reset, broken pipe, not connected any more
             return None
     return parse_reply(answer).status if answer else None
 
