@@ -1,9 +1,15 @@
 #include "cluster/pool.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "cluster/steering.h"
 #include "mechanism/own_sockets.h"
 
+#define RETIREMENT_POLL_S 0.01
+#define RETIREMENT_MIN_MS 200 /* handshakes that had begun end up in the queue until then */
+
 static const struct slot_ops slot_ops;
+static void on_retirement(struct ev_loop *loop, ev_timer *timer, int events);
 
 struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops, void *data,
                       struct generation *gen)
@@ -16,6 +22,8 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->data = data;
     p->starts_due = starts_due;
     p->gen = generation_ref(gen);
+    ev_init(&p->retirement, on_retirement);
+    p->retirement.data = p;
     return p;
 }
 
@@ -23,6 +31,7 @@ void pool_free(struct pool *p)
 {
     if (!p)
         return;
+    ev_timer_stop(p->starts_due->loop, &p->retirement);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -71,6 +80,61 @@ static void trim(struct pool *p)
     discovery_shrink(&p->discovery, n);
 }
 
+/* Slots that come and go ----------------------------------------------------------------------- */
+
+/* A slot that serves first loses its new connections, then serves those that wait, then stops. */
+static void retire(struct pool *p, struct slot *s)
+{
+    if (s->retiring_ms > 0 || !slot_fsm_wanted_up(s->state))
+        return;
+    s->retiring_ms = clock_ms();
+    steering_note(&p->discovery, p->gen, s);
+    if (!ev_is_active(&p->retirement)) {
+        ev_timer_set(&p->retirement, RETIREMENT_POLL_S, RETIREMENT_POLL_S);
+        ev_timer_start(p->starts_due->loop, &p->retirement);
+    }
+}
+
+static void hire(struct pool *p, struct slot *s)
+{
+    if (s->retiring_ms > 0) {
+        s->retiring_ms = 0;
+        steering_note(&p->discovery, p->gen, s);
+    }
+    if (!slot_fsm_wanted_up(s->state))
+        slot_post(s, EVENT_START);
+}
+
+static bool is_retired(const struct pool *p, const struct slot *s)
+{
+    int64_t waited_ms = clock_ms() - s->retiring_ms;
+
+    if (!slot_is_ready(s) || waited_ms >= s->wanted->pool->stop_timeout_ms)
+        return true; /* nobody serves the queue, or nobody can wait for it any longer */
+    return waited_ms >= RETIREMENT_MIN_MS && steering_queued(&p->discovery, s) == 0;
+}
+
+static void on_retirement(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
+{
+    struct pool *p = timer->data;
+    bool waiting = false;
+
+    for (int i = p->nslots; i-- > p->wanted;) { /* from the end: slots that are down may go */
+        struct slot *s = p->slots[i];
+
+        if (s->retiring_ms == 0)
+            continue;
+        if (is_retired(p, s)) {
+            s->retiring_ms = 0;
+            slot_post(s, EVENT_STOP);
+        } else {
+            waiting = true;
+        }
+    }
+    if (!waiting)
+        ev_timer_stop(loop, timer);
+}
+
 int pool_set_workers(struct pool *p, int n, struct why *why)
 {
     int r = generation_grow(p->gen, n, why);
@@ -82,10 +146,16 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
     p->wanted = n;
     for (int i = 0; i < p->nslots; i++)
         if (i >= n)
-            slot_post(p->slots[i], EVENT_STOP);
-        else if (!slot_fsm_wanted_up(p->slots[i]->state))
-            slot_post(p->slots[i], EVENT_START);
+            retire(p, p->slots[i]);
+        else
+            hire(p, p->slots[i]);
+    pool_steer(p);
     return 0;
+}
+
+void pool_steer(struct pool *p)
+{
+    steering_apply(&p->discovery, p->gen, p->slots, p->nslots);
 }
 
 void pool_set_generation(struct pool *p, struct generation *gen)
@@ -116,12 +186,14 @@ void pool_start(struct pool *p)
 void pool_stop(struct pool *p)
 {
     p->stopping = true;
+    ev_timer_stop(p->starts_due->loop, &p->retirement);
     post_all(p, EVENT_STOP);
 }
 
 void pool_kill(struct pool *p)
 {
     p->stopping = true;
+    ev_timer_stop(p->starts_due->loop, &p->retirement);
     post_all(p, EVENT_KILL);
 }
 
@@ -155,6 +227,7 @@ static void on_changed(void *data, struct slot *s)
         discovery_tidy(&p->discovery, s->index);
     else if (s->state == SLOT_UP && !s->leaving)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
+    steering_note(&p->discovery, p->gen, s);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);
@@ -271,7 +344,7 @@ int pool_ready(const struct pool *p)
     int n = 0;
 
     for (int i = 0; i < p->nslots; i++)
-        n += slot_is_ready(p->slots[i]);
+        n += slot_is_ready(p->slots[i]) && p->slots[i]->retiring_ms == 0;
     return n;
 }
 

@@ -20,9 +20,10 @@ struct pool {
     struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
     struct discovery discovery;
     struct slot **slots;
-    int nslots;    /* slots there are; more than wanted while some go down */
-    int wanted;    /* slots there should be */
-    bool stopping; /* the whole pool goes down */
+    int nslots;          /* slots there are; more than wanted while some go down */
+    int wanted;          /* slots there should be */
+    bool stopping;       /* the whole pool goes down */
+    ev_timer retirement; /* runs while slots wait for their queues to be empty */
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */
@@ -36,12 +37,16 @@ const char *pool_name(const struct pool *p);
  * is a no-op. */
 int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why);
 
-/* The number of slots from now on: starts new ones, stops those above, whose sockets are closed
- * once they are down. Fails only when growing. */
+/* The number of slots from now on: starts new ones. Those above get no new connections, are stopped
+ * once their queues are empty (or after stop-timeout), and lose their sockets once they are down.
+ * Fails only when growing. */
 int pool_set_workers(struct pool *p, int n, struct why *why);
 
 /* The generation that the pool is said to run. */
 void pool_set_generation(struct pool *p, struct generation *gen);
+
+/* After changes, from the loop: new connections go to slots that serve. */
+void pool_steer(struct pool *p);
 
 void pool_start(struct pool *p);
 void pool_stop(struct pool *p); /* gracefully, for good */

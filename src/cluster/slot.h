@@ -41,7 +41,8 @@ struct slot {
     struct worker *cur, *next, *leaving; /* leaving: a list by `link` */
     unsigned failures;                   /* failed starts in a row */
     unsigned starts;
-    unsigned restarts; /* starts after the first one that no reload asked for */
+    int64_t retiring_ms; /* since when it gets no new connections because it is not wanted; 0: no */
+    unsigned restarts;   /* starts after the first one that no reload asked for */
     struct worker_exit last_exit;
     char reason[512]; /* why the last replacement or start failed */
 

@@ -303,12 +303,18 @@ void adopt_target_duplicate(struct adopt_target *t)
         adopt_target_release(t);
 }
 
-/* A socket that lingers would keep the master in close(2), should it be the last one to close. */
+/* A socket that lingers would keep the master in close(2), should it be the last one to close. One
+ * that listens does not, and it may be the slot's own. */
 void adopt_target_release(struct adopt_target *t)
 {
     const struct linger off = {0};
+    int listens = 0;
+    socklen_t len = sizeof(listens);
 
-    if (t->socket_fd >= 0)
+    if (t->socket_fd < 0)
+        return;
+    getsockopt(t->socket_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+    if (!listens)
         setsockopt(t->socket_fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
     util_close_p(&t->socket_fd);
 }

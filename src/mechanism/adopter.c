@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/sys.h"
@@ -70,15 +69,8 @@ static int check_look(struct adopter *a, int err)
     return err == 0 && !still_waits(a) ? -EAGAIN : err;
 }
 
-/* A call that a signal interrupted comes again when its socket has been given already. */
-static bool has_socket(const struct adopt_target *t, int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && st.st_ino == t->inode;
-}
-
-/* O_NONBLOCK belongs to the socket and is thus set for all who use it, FD_CLOEXEC to the number. */
+/* O_NONBLOCK belongs to the socket and is thus set for all who use it, FD_CLOEXEC to the number.
+ * All of it can be done once more: a call that a signal interrupted comes again. */
 static int give(struct adopter *a, struct adopt_target *t, int fd)
 {
     struct seccomp_notif_addfd gift = {
@@ -89,8 +81,6 @@ static int give(struct adopter *a, struct adopt_target *t, int fd)
         .newfd_flags = (__u32)(t->flags & O_CLOEXEC),
     };
 
-    if (has_socket(t, fd))
-        return 0;
     adopt_target_duplicate(t);
     if (t->socket_fd >= 0)
         sockopts_carry(t->socket_fd, fd);

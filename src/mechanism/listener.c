@@ -3,41 +3,18 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "mechanism/listener_parts.h"
 #include "mechanism/sockdiag.h"
 #include "mechanism/socket_spec.h"
-#include "mechanism/sockopts.h"
-#include "mechanism/unix_socket.h"
 
 #define RIVALS_MAX 256 /* sockets of others that are counted and whose owners are looked up */
-
-struct slot_socket {
-    int fd;
-    uint64_t inode;
-};
-
-struct listener {
-    unsigned refs;
-    struct sockspec spec;  /* as asked for */
-    struct sockspec bound; /* what it became: the real port, 0.0.0.0 where IPv6 is off */
-    char *name;
-    char *address;
-    int backlog;
-    int flags; /* of the open file description at creation */
-    bool shared;
-    bool inherited;
-    struct sockopts options; /* at creation */
-    struct unix_socket_file file;
-    struct slot_socket *sockets; /* one when shared */
-    int nsockets;
-    int nslots;
-    struct listener *next;
-};
 
 /* All that are open, to tell our own sockets from those of others. */
 static struct listener *all_listeners;
@@ -57,14 +34,14 @@ static int sysctl_number(const char *path, int fallback)
     return sys_read_pseudo(path, 64, &text) < 0 ? fallback : atoi(buf_str(&text));
 }
 
-static uint64_t inode_of(int fd)
+uint64_t listener_inode_of(int fd)
 {
     struct stat st;
 
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-static struct slot_socket *socket_of(const struct listener *l, int slot)
+struct slot_socket *listener_socket(const struct listener *l, int slot)
 {
     int i = l->shared ? 0 : slot;
 
@@ -143,7 +120,7 @@ static int find_rivals(const struct sockspec *bound, uint64_t *inodes)
 
 /* ---- making sockets ---- */
 
-static int new_socket(const struct listener *l)
+int listener_new_socket(const struct listener *l)
 {
     static const int domains[] = {
         [SOCKSPEC_DUAL] = AF_INET6,
@@ -176,7 +153,7 @@ static int bind_inet(const struct sockspec *bound, int fd, bool reuseport)
     return r;
 }
 
-static int bind_socket(struct listener *l, int fd, bool reuseport, struct why *why)
+int listener_bind_socket(struct listener *l, int fd, bool reuseport, struct why *why)
 {
     int r;
 
@@ -186,9 +163,18 @@ static int bind_socket(struct listener *l, int fd, bool reuseport, struct why *w
     return r < 0 ? fail_bind(&l->bound, r, why) : 0;
 }
 
-static int start_listening(const struct listener *l, int fd)
+int listener_start(struct listener *l, int fd)
 {
-    return l->bound.udp || listen(fd, l->backlog) == 0 ? 0 : -errno;
+    int r = l->bound.udp || listen(fd, l->backlog) == 0 ? 0 : -errno;
+
+    return r < 0 || l->shared ? r : steer_join(&l->steer, fd);
+}
+
+void listener_leave_group(struct listener *l, int fd)
+{
+    steer_leave(&l->steer, fd);
+    if (!l->shared)
+        shutdown(fd, SHUT_RDWR);
 }
 
 static int add_socket(struct listener *l, int *take_fd)
@@ -199,7 +185,7 @@ static int add_socket(struct listener *l, int *take_fd)
     if (!sockets)
         return -ENOMEM;
     l->sockets = sockets;
-    sockets[l->nsockets].inode = inode_of(*take_fd);
+    sockets[l->nsockets].inode = listener_inode_of(*take_fd);
     sockets[l->nsockets++].fd = util_take_fd(take_fd);
     return 0;
 }
@@ -207,10 +193,12 @@ static int add_socket(struct listener *l, int *take_fd)
 /* Listens on a bound socket and adds it. */
 static int finish_socket(struct listener *l, int *take_fd, struct why *why)
 {
-    int r = start_listening(l, *take_fd);
+    int r = listener_start(l, *take_fd);
 
     if (r == 0)
         r = add_socket(l, take_fd);
+    if (r < 0)
+        steer_leave(&l->steer, *take_fd);
     return r < 0 ? why_fail_errno(why, r, "cannot listen") : 0;
 }
 
@@ -223,7 +211,7 @@ static int choose_port(struct listener *l, int *chooser, struct why *why)
     struct sockspec chosen;
     int r;
 
-    *chooser = new_socket(l);
+    *chooser = listener_new_socket(l);
     if (*chooser < 0)
         return why_fail_errno(why, *chooser, "cannot make a socket");
     r = bind_inet(&l->bound, *chooser, false);
@@ -244,7 +232,7 @@ static int bind_first(struct listener *l, int fd, int chooser, struct why *why)
     uint64_t rivals[RIVALS_MAX];
     bool known_port = l->bound.kind != SOCKSPEC_UNIX && chooser < 0;
     int n = known_port ? find_rivals(&l->bound, rivals) : 0;
-    int r = bind_socket(l, fd, !l->shared || chooser >= 0, why);
+    int r = listener_bind_socket(l, fd, !l->shared || chooser >= 0, why);
 
     if (r == 0 && n > 0)
         r = fail_shared(&l->bound, rivals, n, why);
@@ -263,7 +251,7 @@ static int open_first(struct listener *l, struct why *why)
         r = choose_port(l, &chooser, why);
     if (r < 0)
         return r;
-    fd = new_socket(l);
+    fd = listener_new_socket(l);
     if (fd < 0)
         return why_fail_errno(why, fd, "cannot make a socket");
     r = bind_first(l, fd, chooser, why);
@@ -274,12 +262,12 @@ static int open_first(struct listener *l, struct why *why)
  * that opened the listener. */
 static int open_further(struct listener *l, struct why *why)
 {
-    CLEANUP_CLOSE int fd = new_socket(l);
+    CLEANUP_CLOSE int fd = listener_new_socket(l);
     int r;
 
     if (fd < 0)
         return why_fail_errno(why, fd, "cannot make a socket");
-    r = bind_socket(l, fd, true, why);
+    r = listener_bind_socket(l, fd, true, why);
     return r < 0 ? r : finish_socket(l, &fd, why);
 }
 
@@ -296,6 +284,7 @@ static void listener_free(struct listener *l)
         unix_socket_remove(&l->bound, &l->file);
     for (int i = 0; i < l->nsockets; i++)
         close(l->sockets[i].fd);
+    steer_free(&l->steer);
     free(l->sockets);
     free(l->name);
     free(l->address);
@@ -315,6 +304,7 @@ static struct listener *listener_new(const struct sockspec *spec, const char *na
     l->name = strdup(name);
     l->backlog = options->backlog;
     l->shared = options->shared || spec->kind == SOCKSPEC_UNIX;
+    steer_init(&l->steer, spec->udp);
     l->next = all_listeners;
     all_listeners = l;
     return l;
@@ -472,8 +462,12 @@ void listener_unref(struct listener *l)
 
 static void close_from(struct listener *l, int nsockets)
 {
-    while (l->nsockets > nsockets)
-        close(l->sockets[--l->nsockets].fd);
+    while (l->nsockets > nsockets) {
+        int fd = l->sockets[--l->nsockets].fd;
+
+        listener_leave_group(l, fd);
+        close(fd);
+    }
 }
 
 int listener_grow(struct listener *l, int nslots, struct why *why)
@@ -484,6 +478,8 @@ int listener_grow(struct listener *l, int nslots, struct why *why)
     /* A worker that took SO_REUSEPORT off its socket would keep new ones out of the group. */
     for (int i = 0; i < before && !l->shared; i++)
         set_int(l->sockets[i].fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!l->shared && before < nslots)
+        steer_before_join(&l->steer);
     while (r == 0 && !l->shared && l->nsockets < nslots)
         r = open_further(l, why);
     if (r < 0)
@@ -495,8 +491,10 @@ int listener_grow(struct listener *l, int nslots, struct why *why)
 
 void listener_shrink(struct listener *l, int nslots)
 {
+    steer_look(&l->steer);
     if (!l->shared)
         close_from(l, nslots);
+    steer_apply(&l->steer);
     if (nslots < l->nslots)
         l->nslots = nslots;
 }
@@ -554,7 +552,7 @@ static bool is_connected(int fd)
 
 int listener_bind_slot(struct listener *l, int slot, struct why *why)
 {
-    const struct slot_socket *s = socket_of(l, slot);
+    const struct slot_socket *s = listener_socket(l, slot);
     CLEANUP_CLOSE int fd = -1;
     int r;
 
@@ -562,41 +560,49 @@ int listener_bind_slot(struct listener *l, int slot, struct why *why)
         listener_close_slot(l, slot);
     else if (s)
         return 0;
-    fd = new_socket(l);
+    fd = listener_new_socket(l);
     if (fd < 0)
         return why_fail_errno(why, fd, "cannot make a socket");
-    r = listener_has_sockets(l) ? bind_socket(l, fd, true, why) : bind_first(l, fd, -1, why);
+    r = listener_has_sockets(l) ? listener_bind_socket(l, fd, true, why)
+                                : bind_first(l, fd, -1, why);
     if (r < 0)
         return r;
     if (!listener_has_sockets(l))
         note_options(l, fd);
     if (reserve_place(l, slot) < 0)
         return why_fail_errno(why, -ENOMEM, "listener");
-    l->sockets[slot].inode = inode_of(fd);
+    l->sockets[slot].inode = listener_inode_of(fd);
     l->sockets[slot].fd = util_take_fd(&fd);
     return 0;
 }
 
 int listener_listen_slot(struct listener *l, int slot)
 {
-    const struct slot_socket *s = socket_of(l, slot);
+    const struct slot_socket *s = listener_socket(l, slot);
 
-    return s ? start_listening(l, s->fd) : -ENOENT;
+    if (!s)
+        return -ENOENT;
+    if (!l->shared && !listener_is_listening(l, slot))
+        steer_before_join(&l->steer);
+    return listener_start(l, s->fd);
 }
 
 void listener_close_slot(struct listener *l, int slot)
 {
-    struct slot_socket *s = socket_of(l, slot);
+    struct slot_socket *s = listener_socket(l, slot);
 
     if (!s || l->shared)
         return;
+    steer_look(&l->steer);
+    listener_leave_group(l, s->fd);
     util_close_p(&s->fd);
     s->inode = 0;
+    steer_apply(&l->steer);
 }
 
 bool listener_is_listening(const struct listener *l, int slot)
 {
-    const struct slot_socket *s = socket_of(l, slot);
+    const struct slot_socket *s = listener_socket(l, slot);
 
     return s && socket_number(s->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
 }
@@ -616,135 +622,48 @@ void listener_set_backlog(struct listener *l, int backlog)
         listener_restore_backlog(l, i);
 }
 
-/* ---- undoing what a worker did ---- */
+/* ---- steering ---- */
 
-/* Whether no worker of another slot uses the socket of a slot that has none itself. */
-static bool is_used_by_one_slot(const struct listener *l)
+void listener_set_live(struct listener *l, int slot, bool live)
 {
-    return !l->shared || l->nslots == 1;
+    const struct slot_socket *s = listener_socket(l, slot);
+
+    if (s && !l->shared)
+        steer_set(&l->steer, s->fd, slot, live);
 }
 
-/* O_ASYNC would send SIGIO to whom the worker chose, the master for one. */
-static int restore_flags(const struct listener *l, int fd)
+int listener_steer(struct listener *l, enum balance_mode balance)
 {
-    int flags = is_used_by_one_slot(l) ? l->flags : fcntl(fd, F_GETFL);
-
-    if (fcntl(fd, F_SETFL, flags & ~O_ASYNC) < 0 || fcntl(fd, F_SETOWN, 0) < 0 ||
-        fcntl(fd, F_SETSIG, 0) < 0)
-        return -errno;
-    return 0;
+    return steer_choose(&l->steer, balance);
 }
 
-/* A filter drops what it likes. -EPERM: it was locked in for ever. */
-static int detach_filter(int fd)
+int listener_queue(const struct listener *l, int slot)
 {
-    int unused = 0;
+    const struct slot_socket *s = listener_socket(l, slot);
+    struct pollfd p = {.fd = s ? s->fd : -1, .events = POLLIN};
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
 
-    return setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0 &&
-                   errno != ENOENT
-               ? -errno
-               : 0;
-}
-
-/* After connect(2) a UDP socket takes datagrams of that one peer only. */
-static int disconnect_udp(int fd)
-{
-    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
-    struct sockaddr_storage peer;
-    socklen_t len = sizeof(peer);
-
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
-        return 0;
-    return connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
-}
-
-/* A TCP socket that was shut down has left LISTEN, and listen(2) brings it back. Unix and UDP
- * sockets stay shut down. */
-static bool is_shut_down(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
-
-    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP));
-}
-
-/* A port that bind(2) chose itself is given up with shutdown(2), and listen(2) would choose
- * another. -EINVAL is the answer of a socket that has its port. */
-static int rebind(const struct listener *l, int fd)
-{
-    struct sockaddr_storage address;
-    socklen_t len = sockspec_sockaddr(&l->bound, 0, &address);
-
-    if (l->bound.kind == SOCKSPEC_UNIX || bind(fd, (const struct sockaddr *)&address, len) == 0)
-        return 0;
-    return errno == EINVAL ? 0 : -errno;
-}
-
-/* 0: the socket accepts again. */
-static int revive(const struct listener *l, const struct slot_socket *s)
-{
-    int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
-
-    if (r == 0 && l->bound.udp)
-        r = disconnect_udp(s->fd);
-    if (r == 0)
-        r = rebind(l, s->fd);
-    if (r == 0)
-        r = start_listening(l, s->fd);
-    return r == 0 && is_shut_down(s->fd) ? -EPIPE : r;
-}
-
-/* The last resort: a new socket under the same descriptor. The old one is closed first, since a
- * name that is not in a group can be bound once only. Inode 0 marks a socket that could not be
- * bound; the next start tries again. */
-static int replace(struct listener *l, struct slot_socket *s)
-{
-    CLEANUP_CLOSE int fd = new_socket(l);
-    int r;
-
-    if (fd < 0)
-        return fd;
-    s->inode = 0;
-    if (dup3(fd, s->fd, O_CLOEXEC) < 0)
-        return -errno;
-    r = bind_socket(l, s->fd, !l->shared, NULL);
-    if (r == 0)
-        r = start_listening(l, s->fd);
-    if (r == 0)
-        s->inode = inode_of(s->fd);
-    return r;
-}
-
-int listener_restore(struct listener *l, int slot)
-{
-    struct slot_socket *s = socket_of(l, slot);
-    int restored, revived;
-
-    if (!s)
-        return -EINVAL;
-    /* Options come first: without SO_REUSEPORT, listen(2) is refused in a group. -EPERM: anyone may
-     * bind a socket to a device, but undoing it needs CAP_NET_RAW. */
-    restored = restore_flags(l, s->fd);
-    if (restored == 0 && is_used_by_one_slot(l))
-        restored = sockopts_restore(s->fd, &l->options);
-    revived = restored == -EPERM ? restored : revive(l, s);
-    if (revived == 0 || l->inherited)
-        return revived < 0 ? revived : restored;
-    revived = replace(l, s);
-    return revived < 0 ? revived : 1;
+    if (!s || listener_is_unix(l))
+        return s ? -EOPNOTSUPP : -EINVAL;
+    if (l->bound.udp)
+        return poll(&p, 1, 0) < 0 ? -errno : p.revents & POLLIN ? 1 : 0;
+    return getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ? -errno
+                                                                     : (int)info.tcpi_unacked;
 }
 
 /* ---- looking ---- */
 
 int listener_fd(const struct listener *l, int slot)
 {
-    const struct slot_socket *s = socket_of(l, slot);
+    const struct slot_socket *s = listener_socket(l, slot);
 
     return s ? s->fd : -1;
 }
 
 uint64_t listener_inode(const struct listener *l, int slot)
 {
-    const struct slot_socket *s = socket_of(l, slot);
+    const struct slot_socket *s = listener_socket(l, slot);
 
     return s ? s->inode : 0;
 }

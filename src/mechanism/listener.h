@@ -3,6 +3,7 @@
 #ifndef PREFORKD_MECHANISM_LISTENER_H
 #define PREFORKD_MECHANISM_LISTENER_H
 
+#include "policy/settings_types.h"
 #include "policy/sockspec.h"
 
 struct listener;
@@ -61,6 +62,18 @@ void listener_set_backlog(struct listener *l, int backlog);
  * put back was). In either case the order of the sockets in the SO_REUSEPORT group may have
  * changed. */
 int listener_restore(struct listener *l, int slot);
+
+/* Steering. A slot is live when new connections may go to it; at first none is, and then they go to
+ * all. listener_steer() makes what was set since the last time true: with a program on the group of
+ * sockets when there is a choice to make, else the kernel's own hash does. Cheap when nothing
+ * changed. Where the kernel takes no program its hash goes over all slots, live or not: -errno when
+ * that was not so before. No-ops for one socket that all slots share. */
+void listener_set_live(struct listener *l, int slot, bool live);
+int listener_steer(struct listener *l, enum balance_mode balance);
+
+/* How many connections wait to be accepted in the slot's socket. UDP: 1 when a datagram waits.
+ * -EOPNOTSUPP: Unix; -EINVAL: no such slot. */
+int listener_queue(const struct listener *l, int slot);
 
 int listener_fd(const struct listener *l, int slot); /* owned by the listener; -1: no such slot */
 uint64_t listener_inode(const struct listener *l, int slot);     /* 0: no such slot, or not bound */

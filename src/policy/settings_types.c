@@ -340,6 +340,8 @@ static const char *const log_level_words[] = {[LOG_LEVEL_ERROR] = "error",
                                               NULL};
 static const char *const accept_words[] = {
     [ACCEPT_PER_WORKER] = "per-worker", [ACCEPT_SHARED] = "shared", NULL};
+static const char *const balance_words[] = {
+    [BALANCE_HASH] = "hash", [BALANCE_RANDOM] = "random", [BALANCE_CPU] = "cpu", NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
 static const char *const ready_words[] = {[READY_AUTO] = "auto",
@@ -591,5 +593,6 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(LOG_LEVEL, log_level_words),
     CHOICE(ACCEPT, accept_words),
     CHOICE(ADOPT, adopt_words),
+    CHOICE(BALANCE, balance_words),
     CHOICE(READY, ready_words),
 };

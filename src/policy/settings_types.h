@@ -26,6 +26,7 @@ int count_of(struct count c, int total);
 #define SETTING_AUTO    INT64_MIN
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
+enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_CPU };
 enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
 
 /* C type of each value type */
@@ -49,6 +50,7 @@ typedef int64_t setting_LOG_FORMAT; /* enum log_format */
 typedef int64_t setting_LOG_LEVEL;  /* enum log_level */
 typedef int64_t setting_ACCEPT;     /* enum accept_mode */
 typedef int64_t setting_ADOPT;      /* enum adoption_mode */
+typedef int64_t setting_BALANCE;    /* enum balance_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
 
 enum setting_type_id {
@@ -72,6 +74,7 @@ enum setting_type_id {
     SETTING_LOG_LEVEL,
     SETTING_ACCEPT,
     SETTING_ADOPT,
+    SETTING_BALANCE,
     SETTING_READY,
     SETTING_NTYPES
 };

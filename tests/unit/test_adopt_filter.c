@@ -257,6 +257,35 @@ Test(adopt_filter, a_thousand_starts_leak_nothing, .timeout = 100)
     adopt_filter_free(filter);
 }
 
+#ifdef __x86_64__
+/* getpid(2) by the gate of i386. */
+static int play_other_architecture(void *data)
+{
+    struct adopt_filter *filter = data;
+    int pid;
+
+    if (filter)
+        DEMAND(adopt_filter_install(filter) >= 0);
+    __asm__ volatile("int $0x80" : "=a"(pid) : "a"(20) : "memory");
+    return pid != getpid();
+}
+
+Test(adopt_filter, lets_other_architectures_pass)
+{
+    struct adopt_filter *filter = new_filter();
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0)
+        _exit(play_other_architecture(NULL));
+    waitpid(pid, &status, 0);
+    if (status != 0)
+        cr_skip_test("this kernel does not run programs of i386");
+    expect_play(play_other_architecture, filter);
+    adopt_filter_free(filter);
+}
+#endif
+
 /* ---- the filter and the adopter together, with a real program ---- */
 
 Test(adopt_filter, a_program_gets_the_socket)

@@ -50,6 +50,7 @@ static const struct sample {
      "'70000': port 70000 is out of range (0..65535)"},
     {"backlog", {"1", "128", "1048576"}, "0", "'0' is out of range (1..1048576)"},
     {"accept", {"shared", "shared", "shared"}, "one", "'one' is none of per-worker, shared"},
+    {"balance", {"random", "cpu", "hash"}, "wide", "'wide' is none of hash, random, cpu"},
     {"adopt", {"listed", "off", "auto"}, "on", "'on' is none of auto, listed, off"},
     {"ready", {"notify", "delay", "listen"}, "now", "'now' is none of auto, notify, listen, delay"},
     {"ready-delay",

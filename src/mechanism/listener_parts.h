@@ -1,0 +1,48 @@
+/* What the files of a listener share; nobody else includes this. */
+#ifndef PREFORKD_MECHANISM_LISTENER_PARTS_H
+#define PREFORKD_MECHANISM_LISTENER_PARTS_H
+
+#include "mechanism/listener.h"
+#include "mechanism/sockopts.h"
+#include "mechanism/steer.h"
+#include "mechanism/unix_socket.h"
+
+struct slot_socket {
+    int fd;
+    uint64_t inode;
+};
+
+struct listener {
+    unsigned refs;
+    struct sockspec spec;  /* as asked for */
+    struct sockspec bound; /* what it became: the real port, 0.0.0.0 where IPv6 is off */
+    char *name;
+    char *address;
+    int backlog;
+    int flags; /* of the open file description at creation */
+    bool shared;
+    bool inherited;
+    struct sockopts options; /* at creation */
+    struct unix_socket_file file;
+    struct slot_socket *sockets; /* one when shared */
+    int nsockets;
+    int nslots;
+    struct steer steer;
+    struct listener *next;
+};
+
+/* The socket that a slot uses; NULL: it has none. */
+struct slot_socket *listener_socket(const struct listener *l, int slot);
+
+uint64_t listener_inode_of(int fd);
+
+/* The steps to a socket that listens. Each returns 0 (the first one the descriptor) or -errno. */
+int listener_new_socket(const struct listener *l);
+int listener_bind_socket(struct listener *l, int fd, bool reuseport, struct why *why);
+int listener_start(struct listener *l, int fd);
+
+/* Ends a socket also where a child that is about to start another worker, or a process that cannot
+ * be killed, still holds it: it would go on taking connections. */
+void listener_leave_group(struct listener *l, int fd);
+
+#endif

@@ -1,0 +1,189 @@
+#include "mechanism/steer.h"
+
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "base/util.h"
+
+void steer_init(struct steer *s, bool udp)
+{
+    *s = (struct steer){.udp = udp};
+    if (getrandom(&s->seed, sizeof(s->seed), GRND_NONBLOCK) < 0)
+        s->seed = (uint32_t)random();
+}
+
+void steer_free(struct steer *s)
+{
+    free(s->members);
+    s->members = NULL;
+    s->n = 0;
+}
+
+/* The order ----------------------------------------------------------------------------------- */
+
+static int find(const struct steer *s, int fd)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->members[i].fd == fd)
+            return i;
+    return -1;
+}
+
+/* As the kernel does it. */
+static void drop(struct steer *s, int i)
+{
+    s->members[i] = s->members[--s->n];
+    s->changed = true;
+}
+
+static bool is_listening(int fd)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value;
+}
+
+/* Of several that left since the last look, which went first is not known; it makes a difference
+ * only when both have others behind them that stay. */
+void steer_look(struct steer *s)
+{
+    for (int i = s->n; !s->udp && i-- > 0;)
+        if (!is_listening(s->members[i].fd))
+            drop(s, i);
+}
+
+/* The program --------------------------------------------------------------------------------- */
+
+/* Any socket of the group will do. A worker may have locked its own (SO_LOCK_FILTER). */
+static int set_in_group(const struct steer *s, int option, const void *value, socklen_t len)
+{
+    int r = 0;
+
+    for (int i = 0; i < s->n; i++) {
+        r = setsockopt(s->members[i].fd, SOL_SOCKET, option, value, len) < 0 ? -errno : 0;
+        if (r != -EPERM)
+            break;
+    }
+    return r;
+}
+
+/* Also one that a worker attached. -ENOENT: there is none. */
+static void detach(struct steer *s)
+{
+    const int unused = 0;
+
+    set_in_group(s, SO_DETACH_REUSEPORT_BPF, &unused, sizeof(unused));
+}
+
+static int attach(struct steer *s, int more)
+{
+    struct steer_seat seats[STEER_SEATS_MAX + 1];
+    struct sock_filter code[BPF_MAXINSNS];
+    struct sock_fprog program = {.filter = code};
+    int r;
+
+    if (s->n > STEER_SEATS_MAX)
+        return -E2BIG;
+    for (int i = 0; i < s->n; i++)
+        seats[i] = s->members[i].seat;
+    seats[s->n] = (struct steer_seat){.slot = -1};
+    r = steer_prog_build(s->balance, seats, s->n + more, s->seed, code);
+    if (r <= 0)
+        return r;
+    program.len = (unsigned short)r;
+    r = set_in_group(s, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
+    return r < 0 ? r : 1;
+}
+
+/* `more` sockets are about to join. */
+static int apply(struct steer *s, int more)
+{
+    int r;
+
+    steer_look(s);
+    r = attach(s, more);
+    if (r <= 0)
+        detach(s);
+    s->attached = r > 0;
+    s->changed = more > 0;
+    return r < 0 ? r : 0;
+}
+
+int steer_apply(struct steer *s)
+{
+    int before = s->error;
+
+    if (!s->changed)
+        return 0;
+    s->error = apply(s, 0);
+    return s->error == before ? 0 : s->error;
+}
+
+int steer_choose(struct steer *s, enum balance_mode balance)
+{
+    s->changed = s->changed || s->balance != balance;
+    s->balance = balance;
+    return steer_apply(s);
+}
+
+/* Changes ------------------------------------------------------------------------------------- */
+
+void steer_before_join(struct steer *s)
+{
+    if (s->n > 0)
+        apply(s, 1);
+}
+
+int steer_join(struct steer *s, int fd)
+{
+    struct steer_member *members;
+
+    s->changed = true;
+    if (find(s, fd) >= 0)
+        return 0;
+    members = reallocarray(s->members, (size_t)s->n + 1, sizeof(*members));
+    if (!members)
+        return -ENOMEM;
+    s->members = members;
+    members[s->n++] = (struct steer_member){.fd = fd, .seat.slot = -1};
+    return 0;
+}
+
+static int count_live(const struct steer *s)
+{
+    int n = 0;
+
+    for (int i = 0; i < s->n; i++)
+        n += s->members[i].seat.live;
+    return n;
+}
+
+/* A live socket that gets another number by this is left out in the moment of the change, when
+ * there are others. */
+void steer_leave(struct steer *s, int fd)
+{
+    int i = find(s, fd), last = s->n - 1;
+
+    if (i < 0)
+        return;
+    if (i != last && s->attached && s->members[last].seat.live && count_live(s) > 1) {
+        s->members[last].seat.live = false;
+        apply(s, 0);
+        s->members[last].seat.live = true;
+    }
+    drop(s, i);
+}
+
+void steer_set(struct steer *s, int fd, int slot, bool live)
+{
+    const struct steer_seat seat = {.slot = slot, .live = live};
+    int i = slot < s->n && s->members[slot].fd == fd ? slot : find(s, fd);
+
+    if (i < 0 && !s->udp && is_listening(fd) && steer_join(s, fd) == 0)
+        i = s->n - 1; /* a worker brought it back */
+    if (i < 0 || (s->members[i].seat.slot == slot && s->members[i].seat.live == live))
+        return;
+    s->members[i].seat = seat;
+    s->changed = true;
+}

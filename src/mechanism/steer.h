@@ -1,0 +1,58 @@
+/* Which sockets of a SO_REUSEPORT group get new connections. The kernel numbers the sockets of a
+ * group: one that leaves (closed, or no longer listening) has its place taken by the last, and one
+ * that joins comes last. The program that chooses among them answers with such a number, so that
+ * the order has to be known exactly and is kept here.
+ *
+ * What is not seen is a worker that shuts its socket down and listens again by itself: that moves
+ * numbers until the next change of that socket. */
+#ifndef PREFORKD_MECHANISM_STEER_H
+#define PREFORKD_MECHANISM_STEER_H
+
+#include "policy/steer_prog.h"
+
+struct steer_member {
+    int fd;
+    struct steer_seat seat;
+};
+
+struct steer {
+    bool udp;
+    struct steer_member *members; /* in the kernel's order */
+    int n;
+    enum balance_mode balance;
+    uint32_t seed;
+    bool changed;  /* the program is no longer what it should be, as far as we know */
+    bool attached; /* there is one of ours */
+    int error;     /* of the last attempt */
+};
+
+void steer_init(struct steer *s, bool udp);
+void steer_free(struct steer *s);
+
+/* Notices sockets that left because a worker shut them down. Before anything that makes one join or
+ * leave. */
+void steer_look(struct steer *s);
+
+/* Sockets are about to join: as long as they are not told to be live, they get nothing. No-op
+ * when nobody is live, since then all wait alike. */
+void steer_before_join(struct steer *s);
+
+/* A socket was just bound (UDP) or listens: it is in the group, not live. One that was there before
+ * stays as it is. In either case the program is attached again with the next steer_apply(): a
+ * worker that had the socket may have put another in its place. -ENOMEM. */
+int steer_join(struct steer *s, int fd);
+
+/* A socket is about to be closed. */
+void steer_leave(struct steer *s, int fd);
+
+/* Whether the socket gets new connections. Takes effect with steer_apply(). */
+void steer_set(struct steer *s, int fd, int slot, bool live);
+
+/* How to spread them; then as steer_apply(). */
+int steer_choose(struct steer *s, enum balance_mode balance);
+
+/* Attaches or detaches the program, if anything changed. Where that fails the kernel spreads new
+ * connections over all sockets; -errno is returned when it was not the same before. */
+int steer_apply(struct steer *s);
+
+#endif

@@ -1,0 +1,193 @@
+#include "policy/steer_prog.h"
+
+#include <errno.h>
+
+#include "base/util.h"
+
+/* The key ------------------------------------------------------------------------------------- */
+
+/* Offsets from the network header. The program's own offset 0 is behind the transport header, whose
+ * length it cannot know. */
+#define NET(offset) ((uint32_t)(SKF_NET_OFF + (offset)))
+#define AD(offset)  ((uint32_t)(SKF_AD_OFF + (offset)))
+
+#define LOAD(size, mode, k)  BPF_STMT(BPF_LD | (size) | (mode), (k))
+#define MULTIPLY(k)          BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, (k))
+#define XOR_X                BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0)
+#define TO_X                 BPF_STMT(BPF_MISC | BPF_TAX, 0)
+#define SHIFT_DOWN(bits)     BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, (bits))
+#define FOLD(factor, bits)   MULTIPLY(factor), TO_X, SHIFT_DOWN(bits), XOR_X
+#define ADD_WORD(at, factor) TO_X, LOAD(BPF_W, BPF_ABS, NET(at)), MULTIPLY(factor), XOR_X
+
+enum { SEED_AT = 22 }; /* in hash_key */
+
+/* Of the sender: the address is in A and the port in M[0] when the two families meet. Extension
+ * headers of IPv6 only make other bytes count than those of the port. The hash of the packet itself
+ * (SKF_AD_RXHASH) is of no use: it is 0 where neither hardware nor sender made one. */
+// clang-format off
+static const struct sock_filter hash_key[] = {
+    LOAD(BPF_B, BPF_ABS, NET(0)),
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x20, 5, 0), /* version 6, not 4 */
+
+    BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, NET(0)),      /* X: length of the IPv4 header */
+    LOAD(BPF_H, BPF_IND, NET(0)),
+    BPF_STMT(BPF_ST, 0),
+    LOAD(BPF_W, BPF_ABS, NET(12)),
+    BPF_STMT(BPF_JMP | BPF_JA, 15),
+
+    LOAD(BPF_H, BPF_ABS, NET(40)),
+    BPF_STMT(BPF_ST, 0),
+    LOAD(BPF_W, BPF_ABS, NET(8)),
+    ADD_WORD(12, 0x9e3779b1),
+    ADD_WORD(16, 0x85ebca77),
+    ADD_WORD(20, 0xc2b2ae3d),
+
+    BPF_STMT(BPF_ALU | BPF_XOR | BPF_K, 0),           /* the seed */
+    FOLD(0x27d4eb2f, 15),
+    BPF_STMT(BPF_LDX | BPF_MEM, 0),
+    BPF_STMT(BPF_ALU | BPF_ADD | BPF_X, 0),
+    FOLD(0x85ebca6b, 13),
+    FOLD(0xc2b2ae35, 16),
+};
+// clang-format on
+
+static const struct sock_filter random_key[] = {LOAD(BPF_W, BPF_ABS, AD(SKF_AD_RANDOM))};
+static const struct sock_filter cpu_key[] = {LOAD(BPF_W, BPF_ABS, AD(SKF_AD_CPU))};
+
+static const struct {
+    const struct sock_filter *code;
+    int n;
+} keys[] = {
+    [BALANCE_HASH] = {hash_key, ARRAY_SIZE(hash_key)},
+    [BALANCE_RANDOM] = {random_key, ARRAY_SIZE(random_key)},
+    [BALANCE_CPU] = {cpu_key, ARRAY_SIZE(cpu_key)},
+};
+
+/* Where each remainder goes ------------------------------------------------------------------- */
+
+/* Live sockets with an index below their number keep it, and the others fill the holes. So almost
+ * all remainders are the index already. */
+static int fill_holes(const struct steer_seat *seats, int nlive, uint16_t *targets)
+{
+    int from = nlive;
+
+    for (int i = 0; i < nlive; i++) {
+        targets[i] = (uint16_t)i;
+        if (seats[i].live)
+            continue;
+        while (!seats[from].live)
+            from++;
+        targets[i] = (uint16_t)from++;
+    }
+    return nlive;
+}
+
+/* By the numbers of the slots, wherever their sockets are in the group. */
+static int follow_slots(const struct steer_seat *seats, int n, uint16_t *targets)
+{
+    uint16_t live[STEER_SEATS_MAX];
+    bool found[STEER_SEATS_MAX] = {false};
+    int count = 0, nlive = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (seats[i].slot >= count)
+            count = seats[i].slot + 1;
+        if (!seats[i].live)
+            continue;
+        found[seats[i].slot] = true;
+        targets[seats[i].slot] = (uint16_t)i;
+    }
+    for (int slot = 0; slot < count; slot++)
+        if (found[slot])
+            live[nlive++] = targets[slot];
+    for (int slot = 0; slot < count; slot++)
+        if (!found[slot])
+            targets[slot] = live[slot % nlive];
+    return count;
+}
+
+/* The program --------------------------------------------------------------------------------- */
+
+struct writer {
+    struct sock_filter *code;
+    int n;
+};
+
+static void put(struct writer *w, struct sock_filter instruction)
+{
+    if (w->n < BPF_MAXINSNS)
+        w->code[w->n] = instruction;
+    w->n++;
+}
+
+static void put_key(struct writer *w, enum balance_mode balance, uint32_t seed)
+{
+    for (int i = 0; i < keys[balance].n; i++)
+        put(w, keys[balance].code[i]);
+    if (balance == BALANCE_HASH)
+        w->code[SEED_AT].k = seed;
+}
+
+static void put_jump(struct writer *w, uint16_t op, int k, uint8_t jt, uint8_t jf)
+{
+    put(w, (struct sock_filter)BPF_JUMP(BPF_JMP | op | BPF_K, (uint32_t)k, jt, jf));
+}
+
+static void put_statement(struct writer *w, uint16_t op, int k)
+{
+    put(w, (struct sock_filter)BPF_STMT(op, (uint32_t)k));
+}
+
+/* The remainders from `first` to before `end` go to as many neighbours from `target` on. */
+static void put_run(struct writer *w, int first, int end, int target)
+{
+    if (first == target)
+        return;
+    if (end == first + 1) {
+        put_jump(w, BPF_JEQ, first, 0, 1);
+        put_statement(w, BPF_RET | BPF_K, target);
+        return;
+    }
+    put_jump(w, BPF_JGE, first, 0, 3);
+    put_jump(w, BPF_JGE, end, 2, 0);
+    put_statement(w, BPF_ALU | BPF_ADD | BPF_K, target - first);
+    put_statement(w, BPF_RET | BPF_A, 0);
+}
+
+static void put_choice(struct writer *w, const uint16_t *targets, int n)
+{
+    int first = 0;
+
+    put_statement(w, BPF_ALU | BPF_MOD | BPF_K, n);
+    for (int i = 1; i <= n; i++) {
+        if (i < n && targets[i] - targets[first] == i - first)
+            continue;
+        put_run(w, first, i, targets[first]);
+        first = i;
+    }
+    put_statement(w, BPF_RET | BPF_A, 0);
+}
+
+int steer_prog_build(enum balance_mode balance, const struct steer_seat *seats, int n,
+                     uint32_t seed, struct sock_filter code[BPF_MAXINSNS])
+{
+    uint16_t targets[STEER_SEATS_MAX];
+    struct writer w = {.code = code};
+    int nlive = 0;
+
+    if (n > STEER_SEATS_MAX)
+        return -E2BIG;
+    for (int i = 0; i < n; i++) {
+        if (seats[i].slot >= STEER_SEATS_MAX)
+            return -E2BIG;
+        nlive += seats[i].live;
+    }
+    if (nlive == 0 || n == 1 || (nlive == n && balance == BALANCE_HASH))
+        return 0;
+    put_key(&w, balance, seed);
+    if (balance == BALANCE_CPU)
+        put_choice(&w, targets, follow_slots(seats, n, targets));
+    else
+        put_choice(&w, targets, fill_holes(seats, nlive, targets));
+    return w.n > BPF_MAXINSNS ? -E2BIG : w.n;
+}

@@ -1,0 +1,35 @@
+/* The program that chooses a socket of a SO_REUSEPORT group for each new connection or datagram, in
+ * classic BPF, which needs no privilege (SO_ATTACH_REUSEPORT_CBPF in socket(7), and
+ * Documentation/networking/filter.rst of the kernel). Its result is an index into the group, in the
+ * order that the kernel keeps. Pure: it is built here and attached by mechanism/steer.h. */
+#ifndef PREFORKD_POLICY_STEER_PROG_H
+#define PREFORKD_POLICY_STEER_PROG_H
+
+#include <linux/bpf_common.h>
+#include <linux/filter.h>
+
+#include "policy/settings_types.h"
+
+#define STEER_SEATS_MAX 4096 /* sockets of a group */
+
+/* One socket of the group. */
+struct steer_seat {
+    int slot; /* whose it is; less than STEER_SEATS_MAX, -1: not known yet, and not live */
+    bool live;
+};
+
+/* Builds the program for the sockets in the kernel's order. New connections go to live ones only:
+ *   hash    by the sender's address and port, mixed with `seed`, so that nobody outside can aim at
+ *           a slot;
+ *   random  by chance;
+ *   cpu     to the slot whose number is that of the CPU that received the packet (modulo the
+ *           number of slots), and from a slot that is not live evenly to the others.
+ * Returns its length; 0 when the kernel's own choice is right as it is: nobody is live (then
+ * connections wait in all queues), there is nothing to choose from, or everybody is live and the
+ * balance is hash. -E2BIG when it does not fit: it takes two instructions for each socket that is
+ * not where the arithmetic looks for it, four for each row of neighbours, which allows for about
+ * two thousand of the former. */
+int steer_prog_build(enum balance_mode balance, const struct steer_seat *seats, int n,
+                     uint32_t seed, struct sock_filter code[BPF_MAXINSNS]);
+
+#endif
