@@ -38,16 +38,24 @@ static void be_reaper(void)
 
 TestSuite(orphans, .init = be_reaper, .timeout = 30);
 
+/* Its program may not have begun yet. */
+static pid_t wait_for(pid_t session, const char *entry)
+{
+    pid_t found = 0;
+
+    for (int i = 0; i < 5000 && found <= 0; i++) {
+        found = orphan_find(session, entry);
+        usleep(1000);
+    }
+    return found;
+}
+
 Test(orphans, finds_one_that_went_into_the_background)
 {
     /* setsid(1) forks when it leads a group already; the shell waits for nobody */
     pid_t session = run("setsid sleep 30 & exit 0", "MARK=one");
-    pid_t found = 0;
+    pid_t found = wait_for(session, "MARK=one");
 
-    for (int i = 0; i < 1000 && found == 0; i++) {
-        found = orphan_find(session, "MARK=one");
-        usleep(1000);
-    }
     cr_assert_gt(found, 0);
     cr_expect_eq(orphan_find(session, "MARK=on"), 0, "a part of the value is not the value");
     cr_expect_eq(orphan_find(session, "MARK=two"), 0);
@@ -58,7 +66,7 @@ Test(orphans, finds_one_that_went_into_the_background)
 Test(orphans, leaves_those_of_the_session_alone)
 {
     pid_t session = run("sleep 30 & exit 0", "MARK=three");
-    pid_t other = orphan_find(0, "MARK=three");
+    pid_t other = wait_for(0, "MARK=three");
 
     cr_assert_gt(other, 0, "it came to us");
     cr_expect_eq(orphan_find(session, "MARK=three"), 0);
