@@ -1,6 +1,7 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
@@ -243,6 +244,21 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor)
         pid = proc.ppid;
     }
     return false;
+}
+
+bool sys_may_bind_privileged(pid_t pid)
+{
+    CLEANUP_BUF struct buf status = BUF_INIT;
+    unsigned long long effective;
+    const char *line;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    if (sys_read_pseudo(path, 1 << 16, &status) < 0)
+        return false;
+    line = strstr(buf_str(&status), "\nCapEff:");
+    return line && sscanf(line, "\nCapEff: %llx", &effective) == 1 &&
+           (effective & (1ULL << CAP_NET_BIND_SERVICE));
 }
 
 int sys_first_unprivileged_port(void)

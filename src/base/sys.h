@@ -44,6 +44,10 @@ int sys_proc_stat(pid_t pid, struct sys_proc *out);
 /* Whether `pid` is `ancestor` or descends from it, as far as /proc can tell now. */
 bool sys_is_descendant(pid_t pid, pid_t ancestor);
 
+/* Whether a process may bind any port: CAP_NET_BIND_SERVICE in its effective set, by
+ * /proc/PID/status. false when that cannot be read. */
+bool sys_may_bind_privileged(pid_t pid);
+
 /* The first port that an ordinary user may bind: net.ipv4.ip_unprivileged_port_start. */
 int sys_first_unprivileged_port(void);
 

@@ -26,10 +26,10 @@ static size_t list_all(const struct discovery *d, const struct generation *gen,
     return n;
 }
 
-/* What the worker's own user could not bind, the master does not bind for it. */
-static bool may_bind(const struct generation *gen, const struct sockspec *asked)
+/* What the process could not bind itself, the master does not bind for it. */
+static bool may_bind(const struct adopter_bind *b)
 {
-    return !gen->user.set || gen->user.uid == 0 || asked->port >= sys_first_unprivileged_port();
+    return b->asked.port >= sys_first_unprivileged_port() || sys_may_bind_privileged(b->pid);
 }
 
 /* A free place, or one whose address no slot uses any more; NULL: there is none. */
@@ -70,7 +70,7 @@ static void claim(const struct discovery *d, const struct listener *l, uint32_t 
 }
 
 int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
-                   const struct sockspec *asked, uint32_t *claims, struct why *why)
+                   const struct adopter_bind *b, uint32_t *claims, struct why *why)
 {
     struct listener *listeners[LISTENERS_MAX];
     struct adoption_candidate candidates[LISTENERS_MAX];
@@ -83,13 +83,13 @@ int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
         candidates[i] = (struct adoption_candidate){.spec = listener_bound(listeners[i]),
                                                     .port = listener_port(listeners[i]),
                                                     .discovered = i >= gen->nlisteners};
-    decision = adoption_decide((enum adoption_mode)gen->pool->adopt, asked, candidates, n);
+    decision = adoption_decide((enum adoption_mode)gen->pool->adopt, &b->asked, candidates, n);
     if (decision.action == ADOPTION_GIVE)
         l = listeners[decision.index];
-    else if (decision.action == ADOPTION_PASS || !may_bind(gen, asked))
+    else if (decision.action == ADOPTION_PASS || !may_bind(b))
         return -EAGAIN;
     else
-        r = add(d, gen, asked, &l, why);
+        r = add(d, gen, &b->asked, &l, why);
     if (r == 0)
         r = listener_bind_slot(l, slot, why);
     if (r < 0)

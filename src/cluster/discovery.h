@@ -6,6 +6,7 @@
 #define PREFORKD_CLUSTER_DISCOVERY_H
 
 #include "cluster/generation.h"
+#include "mechanism/adopter.h"
 
 #define DISCOVERY_MAX 32 /* addresses of a pool; a bit each in the claims of a worker */
 
@@ -16,11 +17,11 @@ struct discovery {
 
 void discovery_free(struct discovery *d);
 
-/* A worker of `slot` binds a socket to `asked`. Returns the descriptor to give, owned by the
+/* A process of a worker of `slot` binds a socket. Returns the descriptor to give, owned by the
  * listener; -EAGAIN: let the kernel do it; or the -errno for the program, with the reason. What was
  * given of the discovered addresses is noted in `claims`. */
 int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
-                   const struct sockspec *asked, uint32_t *claims, struct why *why);
+                   const struct adopter_bind *b, uint32_t *claims, struct why *why);
 
 /* A worker of `slot` listens on the socket `inode`. 0: it listens, with the backlog of the
  * settings; -EAGAIN: the socket is none of ours. */

@@ -259,12 +259,12 @@ static void warn_of_idle_listeners(const struct generation *g, const struct list
                      listener_address(found), listener_address(g->listeners[i]));
 }
 
-static int on_bind(void *data, struct slot *s, struct worker *w, const struct sockspec *asked)
+static int on_bind(void *data, struct slot *s, struct worker *w, const struct adopter_bind *b)
 {
     struct pool *p = data;
     size_t known = p->discovery.n;
     struct why why = {0};
-    int r = discovery_bind(&p->discovery, w->gen, s->index, asked, &w->claims, &why);
+    int r = discovery_bind(&p->discovery, w->gen, s->index, b, &w->claims, &why);
 
     if (r < 0 && why.text[0])
         log_error(&w->who, "cannot share the address that it binds: %s", why.text);

@@ -323,11 +323,11 @@ static void on_extend_start(void *data, struct worker *w, int64_t ms)
         arm_ms(s, ms);
 }
 
-static int on_bind(void *data, struct worker *w, const struct sockspec *asked)
+static int on_bind(void *data, struct worker *w, const struct adopter_bind *b)
 {
     struct slot *s = data;
 
-    return s->ops->bind(s->data, s, w, asked);
+    return s->ops->bind(s->data, s, w, b);
 }
 
 static int on_listen(void *data, struct worker *w, uint64_t inode)

@@ -20,7 +20,7 @@ struct slot_ops {
     /* before a start in a slot without workers: put its sockets back to what they should be */
     void (*restore)(void *data, struct slot *s);
     /* as of struct worker_ops */
-    int (*bind)(void *data, struct slot *s, struct worker *w, const struct sockspec *asked);
+    int (*bind)(void *data, struct slot *s, struct worker *w, const struct adopter_bind *b);
     int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
     bool (*must_listen)(void *data, struct slot *s);
     int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);

@@ -171,7 +171,7 @@ static int on_bind(void *data, const struct adopter_bind *b)
 {
     struct worker *w = data;
 
-    return w->ops->bind(w->data, w, &b->asked);
+    return w->ops->bind(w->data, w, b);
 }
 
 static int on_listen(void *data, pid_t pid UNUSED, uint64_t inode, int backlog UNUSED)

@@ -28,7 +28,7 @@ struct worker_ops {
     /* asks for at least `ms` from now before its start counts as failed */
     void (*extend_start)(void *data, struct worker *w, int64_t ms);
     /* it binds or listens by itself: as of discovery_bind() and discovery_listen() */
-    int (*bind)(void *data, struct worker *w, const struct sockspec *asked);
+    int (*bind)(void *data, struct worker *w, const struct adopter_bind *b);
     int (*listen)(void *data, struct worker *w, uint64_t inode);
     /* whether it is to listen on something before it can be ready */
     bool (*must_listen)(void *data);

@@ -81,11 +81,13 @@ def test_no_privilege_is_lent():
         port = min(int(file.read()), 1024) - 1
     if port <= 0:
         skip("every port is for everyone here")
-    with Master("-w", "1", "--user", "nobody", "--backoff", "20ms", "--",
-                *binder(f"{LOCAL}:{port}")) as m:
-        m.wait_log("failed start number 2")
-        matches(m.log(), r"bind: Permission denied", "what the server says")
-        equal(proc.listeners(port), 0, "sockets on the port")
+    address = f"{LOCAL}:{port}"
+    for arguments, command in ((["--user", "nobody"], binder(address)),
+                               ([], binder("--setuid=65534", address))):
+        with Master("-w", "1", *arguments, "--backoff", "20ms", "--", *command) as m:
+            m.wait_log("failed start number 2")
+            matches(m.log(), r"bind: Permission denied", "what the server says")
+            equal(proc.listeners(port), 0, "sockets on the port")
 
 
 def test_privileged_port():

@@ -417,3 +417,20 @@ Test(sys, a_message_with_and_without_a_descriptor)
     cr_expect_eq(sys_send_with_fd(ends[0], "c", 2, -1), -EPIPE);
     close(ends[0]);
 }
+
+/* init has every right, a process of an ordinary user has not. */
+Test(sys, tells_who_may_bind_any_port)
+{
+    pid_t pid;
+    int status;
+
+    if (geteuid() != 0)
+        cr_skip("needs root");
+    cr_expect(sys_may_bind_privileged(getpid()));
+    pid = fork();
+    if (pid == 0)
+        _exit(setresuid(65534, 65534, 65534) == 0 && !sys_may_bind_privileged(getpid()) ? 0 : 1);
+    waitpid(pid, &status, 0);
+    cr_expect_eq(status, 0);
+    cr_expect_not(sys_may_bind_privileged(-1));
+}
