@@ -76,7 +76,7 @@ static void knock(const struct listener *l, const char *to_text, int clients, in
 
 static void set_live(struct listener *l, unsigned mask)
 {
-    for (int slot = 0; listener_fd(l, slot) >= 0; slot++)
+    for (int slot = 0; slot < 32 && listener_fd(l, slot) >= 0; slot++)
         listener_set_live(l, slot, mask >> slot & 1);
 }
 

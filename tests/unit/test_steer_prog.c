@@ -123,7 +123,7 @@ static struct steer_seat seats[MANY + 1];
 static int group(int n, unsigned mask)
 {
     for (int i = 0; i < n; i++)
-        seats[i] = (struct steer_seat){.slot = i, .live = mask >> i & 1};
+        seats[i] = (struct steer_seat){.slot = i, .live = i < 32 && mask >> i & 1};
     return n;
 }
 
