@@ -23,12 +23,17 @@ static int visit(int number, void *data)
     return v->n == v->stop_at ? v->answer : 0;
 }
 
+/* The target is what the link says, cut off after 63 bytes. */
 static int visit_descriptor(int fd, const char *target, void *data)
 {
-    char path[16];
+    char path[64], expected[64];
+    ssize_t n;
 
-    snprintf(path, sizeof(path), "fd/%d", fd);
-    cr_expect(link_is(getpid(), path, target), "%d: %s", fd, target);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    n = readlink(path, expected, sizeof(expected) - 1);
+    cr_assert_gt(n, 0);
+    expected[n] = '\0';
+    cr_expect_str_eq(target, expected);
     return visit(fd, data);
 }
 
