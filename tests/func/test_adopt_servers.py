@@ -1,7 +1,7 @@
 """Adoption: servers of all kinds, unmodified, share one port."""
 import proc
 from harness import QUICK, Hammer, Master, check, equal, free_port, need_ipv6, pool, timeout
-from servers import SERVERS, server_named
+from servers import SERVERS
 
 WORKERS = 3
 NOT_ADOPTED = r"adoption does not work|cannot share"

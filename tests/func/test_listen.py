@@ -53,7 +53,7 @@ def test_unix():
         m.wait_ready()
         equal(stat.S_IMODE(os.stat(path).st_mode), 0o640, "mode")
         parse_who(ask(f"unix:{path}"))
-        status, text = Master("-w", "1", "-l", f"unix:{path}", "--", *server(), health=None).run()
+        status, text = Master("-w", "1", "-l", f"unix:{path}", "--", *server()).run()
         equal(status, 1, f"exit status of a second master ({text})")
         matches(text, r"web\.sock", "reason")
         with Hammer(f"unix:{path}", clients=8, rate=500, seconds=20) as load:
@@ -67,7 +67,7 @@ def test_unix_no_socket():
     path = os.path.join(folder(), "precious")
     with open(path, "w", encoding="ascii") as file:
         file.write("data")
-    status, text = Master("-w", "1", "-l", f"unix:{path}", "--", *server(), health=None).run()
+    status, text = Master("-w", "1", "-l", f"unix:{path}", "--", *server()).run()
     equal(status, 1, f"exit status ({text})")
     equal(os.path.getsize(path), 4, "size of the file")
 

@@ -144,7 +144,7 @@ def test_closed_reader():
 
 def test_injection():
     """Control characters from a command or its path cannot forge lines"""
-    status, text = Master("-w", "1", "--", "/nonexistent/a\nb\033[31m", health=None).run()
+    status, text = Master("-w", "1", "--", "/nonexistent/a\nb\033[31m").run()
     equal(status, 127, "exit status")
     check("\033" not in text, "an escape sequence in the log")
     check(not re.search(r"^b", text, re.MULTILINE), "a forged line")

@@ -11,7 +11,7 @@ from harness import (DEADLINE, Master, Systemd, as_nobody, check, diag, equal, f
 
 def refused(status, pattern, *args, what, **kwargs):
     """A start that must end at once, with one line that says why."""
-    got, text = Master(*args, health=kwargs.pop("health", None), **kwargs).run()
+    got, text = Master(*args, **kwargs).run()
     equal(got, status, f"exit status of {what} ({text!r})")
     lines = [line for line in text.splitlines() if line.strip()]
     equal(len(lines), 1, f"lines on stderr for {what}: {lines}")
@@ -20,7 +20,7 @@ def refused(status, pattern, *args, what, **kwargs):
 
 def run(*args, **kwargs):
     """(status, text) of a preforkd that ends by itself."""
-    return Master(*args, health=None, **kwargs).run()
+    return Master(*args, **kwargs).run()
 
 
 def four_workers(command, *args):
@@ -125,7 +125,7 @@ def test_config_refusals():
 def test_command_not_found():
     """A missing COMMAND is status 127 and one that is not executable 126, at once"""
     for args in (["no-such-program"], ["/nonexistent/program"]):
-        status, text = run("-w", "2", "--", *args)
+        status, text = run("-w", "2", "--", *args, env={"PATH": "/usr/bin:/bin"})
         equal(status, 127, f"exit status ({text})")
         matches(text, rf"{args[0]}.*No such file", "reason")
     path = write("plain", "no program\n")
