@@ -19,10 +19,10 @@ import time
 import proc
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.abspath(os.environ.get("BUILD", TOP))
 PREFORKD = os.path.abspath(os.environ.get("PREFORKD") or next(
-    (path for path in (f"{BUILD}/preforkd", f"{TOP}/build/preforkd", f"{TOP}/preforkd")
-     if os.path.exists(path)), f"{BUILD}/preforkd"))
+    (path for path in (f"{TOP}/build/preforkd", f"{TOP}/preforkd") if os.path.exists(path)),
+    f"{TOP}/build/preforkd"))
+BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.dirname(PREFORKD))
 QUICK = bool(os.environ.get("QUICK"))  # shorter storms, for a build with sanitizers
 SANITIZERS = "ASAN_OPTIONS" in os.environ  # they keep memory that was freed
 DEADLINE = 20  # seconds that a condition may take on a busy machine
