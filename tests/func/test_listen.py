@@ -7,7 +7,8 @@ import stat
 
 import proc
 from harness import (Hammer, Master, activated, ask, check, connect, diag, equal, folder, free_port,
-                     matches, need_ipv6, need_root, parse_who, pool, server, wait_until)
+                     matches, need_ipv6, need_program, need_root, parse_who, pool, server,
+                     wait_until, write)
 
 
 def test_port_zero():
@@ -42,6 +43,24 @@ def test_spread():
             pids = load.expect_clean()["pids"]
         diag(f"4,000 connections: {sorted(pids.values())}")
         check(len(pids) == 4 and min(pids.values()) > 200, f"spread: {pids}")
+
+
+def test_blocking_again():
+    """A worker that made its socket non-blocking: the next finds it blocking again"""
+    flag, told = write("flag", ""), os.path.join(folder(), "told")
+    script = write("tell.py", "import fcntl, os, time\n"
+                   "blocking = not fcntl.fcntl(3, fcntl.F_GETFL) & os.O_NONBLOCK\n"
+                   f"open('{told}', 'w').write(str(blocking))\ntime.sleep(1000)\n")
+    command = ["/bin/sh", "-c", f"test -e {flag} && exec {server()[0]} --notify; "
+               f"exec {need_program('python3')} {script}"]
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--min-uptime", "10ms", "--", *command) as m:
+        m.wait_ready()
+        m.who()
+        os.unlink(flag)
+        os.kill(m.in_slot(0), signal.SIGKILL)
+        wait_until(lambda: os.path.exists(told) and os.path.getsize(told), "the next worker")
+        with open(told, encoding="ascii") as file:
+            equal(file.read(), "True", "blocking")
 
 
 def test_unix():

@@ -7,8 +7,8 @@ import termios
 import time
 
 import proc
-from harness import (PREFORKD, Hammer, Master, ask, check, connect, diag, equal, folder, need_root,
-                     parse_reply, read_all, server, sleeper, stays, wait_until)
+from harness import (PREFORKD, Hammer, Master, ask, check, connect, diag, equal, folder, matches,
+                     need_root, parse_reply, read_all, server, sleeper, stays, wait_until)
 
 
 def elapsed(action):
@@ -64,22 +64,40 @@ def test_quit():
         diag(f"end {took * 1000:.0f} ms after QUIT")
 
 
+def replaced_with_grandchild(m):
+    """Reloads while each worker has a grandchild. When the old worker has ended that one must end
+    too, by the hand of the master that goes on, not by its last sweep."""
+    m.wait_ready()
+    old = proc.descendants(m.pid)
+    equal(len(old), 2, "worker and grandchild")
+    m.reload()
+    wait_until(lambda: not [pid for pid in old if proc.alive(pid)], "the old ones' end", 5)
+    m.send(signal.SIGQUIT)
+    m.wait()
+
+
 def test_stop_timeout_kills_group():
     """After stop-timeout KILL reaches the whole process group, also a stubborn grandchild"""
-    with Master("-w", "2", "--stop-timeout", "500ms", "--",
+    with Master("-w", "1", "--stop-timeout", "500ms", "--min-uptime", "10ms", "--",
                 *server("--ignore-term", "--grandchild")) as m:
-        m.wait_ready()
-        everyone = proc.descendants(m.pid)
-        equal(len(everyone), 4, "workers and grandchildren")
-        took = elapsed(lambda: m.stop(timeout=10))
-        check(took >= 0.5, "the workers were not given stop-timeout")
-        check(not [pid for pid in everyone if proc.alive(pid)], "somebody is left")
+        took = elapsed(lambda: replaced_with_grandchild(m))
+        check(took >= 0.5, "the worker was not given stop-timeout")
+        matches(m.log(), "did not stop in time", "log")
 
 
 def test_graceful_leaves_no_grandchild():
     """A worker that ends gracefully but leaves a grandchild: that is killed as well"""
-    with Master("-w", "1", "--", *server("--grandchild")) as m:
+    with Master("-w", "1", "--min-uptime", "10ms", "--", *server("--grandchild")) as m:
+        replaced_with_grandchild(m)
+        check("did not stop in time" not in m.log(), "the worker had to be killed")
+
+
+def test_last_sweep():
+    """At the end of the master nothing of its workers' families is left"""
+    with Master("-w", "2", "--stop-timeout", "300ms", "--",
+                *server("--ignore-term", "--grandchild")) as m:
         m.wait_ready()
+        equal(len(proc.descendants(m.pid)), 4, "workers and grandchildren")
         equal(m.stop(timeout=10), 0, "exit status")
 
 
