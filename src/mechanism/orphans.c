@@ -58,7 +58,7 @@ pid_t orphan_find(pid_t session, const char *entry)
     bool ended = true;
     pid_t r = 0;
 
-    for (int i = 0; i < LOOKS_MAX && ended && r <= 0; i++)
+    for (int i = 0; i < LOOKS_MAX && ended && r == 0; i++)
         r = look(session, entry, &ended);
     return r;
 }

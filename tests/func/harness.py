@@ -313,10 +313,11 @@ class Hammer:
              f"max {r['max_us'] / 1000:.1f} ms")
         return r
 
-    def expect_clean(self):
+    def expect_clean(self, may_lose=0):
         r = self.show()
         check(r["ok"] > 0, "the load generator got no answer at all")
-        equal(r["failed"], 0, f"failed requests, the first of them {r['failures']}")
+        check(r["failed"] <= may_lose,
+              f"{r['failed']} failed requests, the first of them {r['failures']}")
         return r
 
 
