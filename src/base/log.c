@@ -156,9 +156,7 @@ static void render_cut(struct buf *line, struct event *e, size_t len)
         else
             len = middle - 1;
     }
-    while (low > 0 && (e->message[low] & 0xc0) == 0x80)
-        low--;
-    render(line, e, low);
+    render(line, e, utf8_cut(e->message, low));
 }
 
 static bool emit(enum log_level level, const struct log_who *who, const char *message, size_t len)
