@@ -1,6 +1,7 @@
 /* Steering as the kernel does it: connections are made, and the slots where they arrive counted. */
 #include "mechanism/steer.h"
 
+#include <net/if.h>
 #include <sched.h>
 #include <time.h>
 
@@ -22,6 +23,40 @@ static const struct {
     {"udp:*:0", "udp:[::1]:0"},
     {"udp:*:0", "udp:127.0.0.1:0"},
 };
+
+/* ---- by both kinds of programs ---- */
+
+static void need_ebpf(void)
+{
+    struct steer_ebpf ebpf;
+    int r;
+
+    steer_ebpf_init(&ebpf);
+    r = steer_ebpf_prepare(&ebpf, BALANCE_HASH);
+    steer_ebpf_free(&ebpf);
+    if (r < 0)
+        cr_skip_test("no eBPF: %s", strerror(-r));
+}
+
+static void without_ebpf(void)
+{
+    drop_capability(CAP_BPF);
+    drop_capability(CAP_SYS_ADMIN);
+}
+
+#define BOTH(name)                                                                                 \
+    static void name(void);                                                                        \
+    Test(steer, name##_with_ebpf)                                                                  \
+    {                                                                                              \
+        need_ebpf();                                                                               \
+        name();                                                                                    \
+    }                                                                                              \
+    Test(steer, name)                                                                              \
+    {                                                                                              \
+        without_ebpf();                                                                            \
+        name();                                                                                    \
+    }                                                                                              \
+    static void name(void)
 
 /* ---- helpers ---- */
 
@@ -115,7 +150,7 @@ static void shut_down(const struct listener *l, int slot)
 
 /* ---- who gets connections ---- */
 
-Test(steer, only_live_slots_get_connections)
+BOTH(only_live_slots_get_connections)
 {
     for (size_t k = 0; k < ARRAY_SIZE(addresses); k++) {
         struct listener *l = open_text(addresses[k].listen, SLOTS, &per_worker);
@@ -142,7 +177,7 @@ static void expect_all(struct listener *l)
         cr_expect_gt(hits[slot], 0, "slot %d", slot);
 }
 
-Test(steer, all_get_connections_when_none_is_live)
+BOTH(all_get_connections_when_none_is_live)
 {
     struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
 
@@ -155,7 +190,7 @@ Test(steer, all_get_connections_when_none_is_live)
     listener_unref(l);
 }
 
-Test(steer, modes_spread_over_live_slots)
+BOTH(modes_spread_over_live_slots)
 {
     for (enum balance_mode b = BALANCE_HASH; b <= BALANCE_RANDOM; b++) {
         struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
@@ -174,7 +209,7 @@ Test(steer, modes_spread_over_live_slots)
 }
 
 /* The only CPU of this process receives on the loopback what it sends. */
-Test(steer, cpu_chooses_the_slot)
+BOTH(cpu_chooses_the_slot)
 {
     struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
     int cpu = sched_getcpu();
@@ -203,7 +238,7 @@ Test(steer, leaves_shared_sockets_alone)
 
 /* ---- the order of the group ---- */
 
-Test(steer, knows_the_order_after_growing_and_shrinking)
+BOTH(knows_the_order_after_growing_and_shrinking)
 {
     for (size_t k = 0; k < ARRAY_SIZE(addresses); k++) {
         struct listener *l = open_text(addresses[k].listen, 2, &per_worker);
@@ -218,7 +253,7 @@ Test(steer, knows_the_order_after_growing_and_shrinking)
     }
 }
 
-Test(steer, knows_the_order_after_healing)
+BOTH(knows_the_order_after_healing)
 {
     for (size_t k = 0; k < 4; k++) {
         struct listener *l = open_text(addresses[k].listen, 5, &per_worker);
@@ -237,7 +272,7 @@ Test(steer, knows_the_order_after_healing)
 }
 
 /* The last took the place of the one that left: steering must not go on by the old numbers. */
-Test(steer, steers_around_a_socket_that_is_shut_down)
+BOTH(steers_around_a_socket_that_is_shut_down)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -253,7 +288,7 @@ Test(steer, steers_around_a_socket_that_is_shut_down)
 }
 
 /* Which of two went first cannot be seen; of neighbours at the end it makes no difference. */
-Test(steer, two_that_left_at_once)
+BOTH(two_that_left_at_once)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -269,7 +304,7 @@ Test(steer, two_that_left_at_once)
 
 /* A worker that brings its socket back by itself: seen with the next change, if there is a look in
  * between. */
-Test(steer, finds_a_socket_that_came_back)
+BOTH(finds_a_socket_that_came_back)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -280,7 +315,7 @@ Test(steer, finds_a_socket_that_came_back)
     listener_unref(l);
 }
 
-Test(steer, knows_the_order_after_making_a_socket_anew)
+BOTH(knows_the_order_after_making_a_socket_anew)
 {
     struct listener *l = open_text("udp:127.0.0.1:0", 4, &per_worker);
 
@@ -290,7 +325,7 @@ Test(steer, knows_the_order_after_making_a_socket_anew)
     listener_unref(l);
 }
 
-Test(steer, knows_the_order_after_a_udp_socket_was_connected)
+BOTH(knows_the_order_after_a_udp_socket_was_connected)
 {
     static const char *const texts[][2] = {{"udp:127.0.0.1:0", "udp:127.0.0.1:0"},
                                            {"udp:0.0.0.0:0", "udp:127.0.0.1:0"},
@@ -311,7 +346,7 @@ Test(steer, knows_the_order_after_a_udp_socket_was_connected)
 }
 
 /* Everything in any order, by chance but the same each time. */
-Test(steer, knows_the_order_after_anything)
+BOTH(knows_the_order_after_anything)
 {
     struct listener *l = open_text("127.0.0.1:0", MANY_SLOTS, &per_worker);
     int n = MANY_SLOTS;
@@ -341,7 +376,7 @@ Test(steer, knows_the_order_after_anything)
 /* ---- moments of change ---- */
 
 /* New sockets get nothing before they are live, also when all others are. */
-Test(steer, new_sockets_get_nothing)
+BOTH(new_sockets_get_nothing)
 {
     struct listener *l = open_text("127.0.0.1:0", 2, &per_worker);
 
@@ -353,7 +388,7 @@ Test(steer, new_sockets_get_nothing)
     listener_unref(l);
 }
 
-Test(steer, shrinking_keeps_the_rest_steered)
+BOTH(shrinking_keeps_the_rest_steered)
 {
     struct listener *l = open_text("127.0.0.1:0", 5, &per_worker);
 
@@ -399,7 +434,7 @@ static void serve_for(const struct listener *l, unsigned mask, int rounds)
     }
 }
 
-Test(steer, nothing_is_lost_while_sockets_come_and_go)
+BOTH(nothing_is_lost_while_sockets_come_and_go)
 {
     struct listener *l = open_text("127.0.0.1:0", MANY_SLOTS, &per_worker);
     int ends[2], status = -1;
@@ -436,7 +471,7 @@ static void attach_own(int fd, uint32_t index)
                  0);
 }
 
-Test(steer, undoes_a_program_with_the_next_change)
+BOTH(undoes_a_program_with_the_next_change)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -451,7 +486,7 @@ Test(steer, undoes_a_program_with_the_next_change)
     listener_unref(l);
 }
 
-Test(steer, undoes_a_program_with_the_next_start)
+BOTH(undoes_a_program_with_the_next_start)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -466,7 +501,7 @@ Test(steer, undoes_a_program_with_the_next_start)
 }
 
 /* After SO_LOCK_FILTER nobody attaches through that socket any more, root neither. */
-Test(steer, goes_around_a_locked_socket)
+BOTH(goes_around_a_locked_socket)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -512,9 +547,229 @@ Test(steer, needs_no_privilege)
     expect_play(steer_as_nobody, NULL);
 }
 
+/* ---- in turn ---- */
+
+static void expect_turns(struct listener *l, const char *to, unsigned mask)
+{
+    int hits[MANY_SLOTS] = {0}, rounds = 25;
+
+    set_live(l, mask);
+    cr_assert_eq(listener_steer(l, BALANCE_ROUND_ROBIN), 0);
+    knock(l, to, rounds * __builtin_popcount(mask), hits);
+    for (int slot = 0; slot < SLOTS; slot++)
+        cr_expect_eq(hits[slot], mask >> slot & 1 ? rounds : 0, "%s, mask %#x: %d in slot %d", to,
+                     mask, hits[slot], slot);
+}
+
+Test(steer, goes_round_in_turn)
+{
+    need_ebpf();
+    for (size_t k = 0; k < ARRAY_SIZE(addresses); k++) {
+        struct listener *l = open_text(addresses[k].listen, SLOTS, &per_worker);
+
+        for (unsigned mask = 1; mask < 1u << SLOTS; mask++)
+            expect_turns(l, addresses[k].to, mask);
+        listener_unref(l);
+    }
+}
+
+Test(steer, goes_by_chance_where_it_cannot_count)
+{
+    struct listener *l;
+    int hits[MANY_SLOTS] = {0};
+
+    without_ebpf();
+    l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    set_live(l, 7);
+    cr_assert_eq(listener_steer(l, BALANCE_ROUND_ROBIN), 0);
+    knock(l, "127.0.0.1:0", CLIENTS, hits);
+    for (int slot = 0; slot < 3; slot++)
+        cr_expect(hits[slot] > 30 && hits[slot] < 110, "%d in slot %d", hits[slot], slot);
+    cr_expect_eq(hits[3], 0);
+    listener_unref(l);
+}
+
+/* The kernel forgets a socket that was shut down, and one that is back by a worker's own doing is
+ * only found with the next change of its slot. Until then connections are not lost. */
+Test(steer, finds_a_socket_that_left_its_map)
+{
+    struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    int hits[MANY_SLOTS] = {0};
+
+    need_ebpf();
+    steer(l, 15);
+    shut_down(l, 1);
+    cr_assert_eq(listen(listener_fd(l, 1), BACKLOG), 0);
+    knock(l, "127.0.0.1:0", CLIENTS, hits);
+    cr_assert_eq(listener_restore_backlog(l, 1), 0);
+    expect_order_is_known(l, "127.0.0.1:0");
+    listener_unref(l);
+}
+
+/* ---- rescue ---- */
+
+/* Fills the queue of slot 1, and tells the clients. */
+static void fill_queue(struct listener *l, int *clients, int n)
+{
+    struct sockspec to = spec_for("127.0.0.1:0", 0);
+
+    steer(l, 2);
+    for (int i = 0; i < n; i++) {
+        clients[i] = connect_to(&to, listener_port(l));
+        cr_assert_geq(clients[i], 0);
+        cr_assert_eq(send(clients[i], "x", 1, 0), 1);
+    }
+    cr_assert_eq(listener_queue(l, 1), n);
+}
+
+/* How many of the clients are served by a slot. */
+static int serve(const struct listener *l, int slot)
+{
+    int n = 0;
+
+    for (; listener_queue(l, slot) > 0; n++) {
+        CLEANUP_CLOSE int fd = accept4(listener_fd(l, slot), NULL, NULL, SOCK_CLOEXEC);
+        char byte;
+
+        cr_assert_eq(recv(fd, &byte, 1, 0), 1);
+        cr_assert_eq(send(fd, "y", 1, 0), 1);
+    }
+    return n;
+}
+
+enum { QUEUED = 60 };
+
+Test(steer, rescues_what_waits)
+{
+    struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    int clients[QUEUED], served[SLOTS];
+    char byte;
+
+    need_ebpf();
+    fill_queue(l, clients, QUEUED);
+    steer(l, 0xc); /* slot 0 is not live either: it gets none */
+    cr_assert_eq(listener_rescue(l, 1), QUEUED);
+    for (int slot = 0; slot < SLOTS; slot++)
+        served[slot] = serve(l, slot);
+    cr_expect_eq(served[0] + served[1], 0);
+    cr_expect_eq(served[2] + served[3], QUEUED);
+    cr_expect(served[2] > 0 && served[3] > 0);
+    for (int i = 0; i < QUEUED; i++)
+        cr_assert_eq(recv(clients[i], &byte, 1, 0), 1, "client %d: %s", i, strerror(errno));
+    expect_order_is_known(l, "127.0.0.1:0");
+    for (int i = 0; i < QUEUED; i++)
+        close(clients[i]);
+    listener_unref(l);
+}
+
+/* A worker that shuts its socket down, as many do on TERM. */
+Test(steer, what_a_worker_shuts_down_moves)
+{
+    struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    int clients[QUEUED], sum = 0;
+    char byte;
+
+    need_ebpf();
+    fill_queue(l, clients, QUEUED);
+    steer(l, 0xf);
+    shut_down(l, 1);
+    for (int slot = 0; slot < SLOTS; slot++)
+        sum += serve(l, slot);
+    cr_expect_eq(sum, QUEUED);
+    for (int i = 0; i < QUEUED; i++) {
+        cr_assert_eq(recv(clients[i], &byte, 1, 0), 1, "client %d: %s", i, strerror(errno));
+        close(clients[i]);
+    }
+    listener_unref(l);
+}
+
+Test(steer, rescues_only_to_others_that_serve)
+{
+    struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    int clients[QUEUED];
+
+    need_ebpf();
+    fill_queue(l, clients, QUEUED);
+    cr_expect_eq(listener_rescue(l, 1), 0);
+    cr_expect_eq(listener_queue(l, 1), QUEUED);
+    cr_expect_eq(listener_rescue(l, 2), 0);
+    cr_expect_eq(listener_rescue(l, SLOTS), -EINVAL);
+    for (int i = 0; i < QUEUED; i++)
+        close(clients[i]);
+    listener_unref(l);
+}
+
+static int rescue_of(const char *text, const struct listener_options *options)
+{
+    struct listener *l = open_text(text, SLOTS, options);
+    int r;
+
+    steer(l, 1);
+    r = listener_rescue(l, 1);
+    listener_unref(l);
+    return r;
+}
+
+Test(steer, tells_what_cannot_be_rescued)
+{
+    struct listener *l = open_spec(unix_spec(), 2, &per_worker);
+
+    cr_expect_eq(listener_rescue(l, 0), -EOPNOTSUPP);
+    listener_unref(l);
+    cr_expect_eq(rescue_of("udp:127.0.0.1:0", &per_worker), -EOPNOTSUPP);
+    cr_expect_eq(rescue_of("127.0.0.1:0", &shared), -EOPNOTSUPP);
+    without_ebpf();
+    if (sys_sysctl("/proc/sys/net/ipv4/tcp_migrate_req", 0) == 0)
+        cr_expect_eq(rescue_of("127.0.0.1:0", &per_worker), -EOPNOTSUPP);
+}
+
+/* A new network namespace, whose loopback is up. */
+static bool enter_network(void)
+{
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    CLEANUP_CLOSE int fd = -1;
+
+    if (unshare(CLONE_NEWNET) < 0)
+        return false;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
+}
+
+static bool turn_on(const char *sysctl)
+{
+    CLEANUP_CLOSE int fd = open(sysctl, O_WRONLY | O_CLOEXEC);
+
+    return write(fd, "1", 1) == 1;
+}
+
+/* By the sysctl alone: in a network namespace of its own, which is given up with the process. */
+static int rescue_by_sysctl(void *data UNUSED)
+{
+    struct listener *l;
+    int clients[QUEUED], sum = 0;
+
+    if (!enter_network() || !turn_on("/proc/sys/net/ipv4/tcp_migrate_req"))
+        return FORBIDDEN;
+    without_ebpf();
+    l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    fill_queue(l, clients, QUEUED);
+    steer(l, 0xd);
+    if (listener_rescue(l, 1) != QUEUED)
+        return 3;
+    for (int slot = 0; slot < SLOTS; slot++)
+        sum += serve(l, slot);
+    listener_unref(l);
+    return sum == QUEUED ? 0 : 4;
+}
+
+Test(steer, rescues_by_the_sysctl)
+{
+    expect_play(rescue_by_sysctl, NULL);
+}
+
 /* ---- queues ---- */
 
-Test(steer, counts_what_waits)
+BOTH(counts_what_waits)
 {
     static const char *const texts[] = {"127.0.0.1:0", "*:0", "udp:127.0.0.1:0"};
 
