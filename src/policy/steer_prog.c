@@ -112,15 +112,15 @@ int steer_slots_by_cpu(const struct steer_seat *seats, int n, uint16_t *slots)
     for (int slot = 0; slot < count; slot++)
         if (found[slot])
             live[nlive++] = (uint16_t)slot;
-    for (int slot = 0; slot < count; slot++)
+    for (int slot = 0; slot < count && nlive > 0; slot++)
         slots[slot] = found[slot] ? (uint16_t)slot : live[slot % nlive];
-    return count;
+    return nlive > 0 ? count : 0;
 }
 
 /* By the numbers of the slots, wherever their sockets are in the group. */
 static int follow_slots(const struct steer_seat *seats, int n, uint16_t *targets)
 {
-    uint16_t places[STEER_SEATS_MAX];
+    uint16_t places[STEER_SEATS_MAX] = {0};
     int count = steer_slots_by_cpu(seats, n, targets);
 
     for (int i = 0; i < n; i++)

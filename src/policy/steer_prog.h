@@ -35,7 +35,7 @@ int steer_prog_build(enum balance_mode balance, const struct steer_seat *seats, 
 /* What steer_prog_ebpf.h builds on too. How many seats are live; -E2BIG: there are too many. */
 int steer_count_live(const struct steer_seat *seats, int n);
 
-/* The slot of each CPU, as of balance = cpu; at least one is live. Returns for how many CPUs. */
+/* The slot of each CPU, as of balance = cpu. Returns for how many CPUs; 0: nobody is live. */
 int steer_slots_by_cpu(const struct steer_seat *seats, int n, uint16_t *slots);
 
 #endif
