@@ -37,23 +37,22 @@ static const struct command_row commands[] = {
 struct option_row {
     const char *name;
     char letter;
+    enum ctl_command only; /* the command that it is for */
     const char *argument;
-    size_t offset; /* of the bool in struct options, unless there is an argument: the socket */
-    enum ctl_command only;
+    size_t offset; /* in struct options: of a bool, with an argument of a string */
     const char *help;
 };
 
 #define FLAG(field) NULL, offsetof(struct options, field)
 
 static const struct option_row rows[] = {
-    {"socket", 's', "PATH", offsetof(struct options, socket), CTL_NONE,
+    {"socket", 's', CTL_NONE, "PATH", offsetof(struct options, socket),
      "the master's control socket"},
-    {"json", '\0', FLAG(json), CTL_NONE,
-     "print what the master answers: JSON, or a line of it each"},
-    {"watch", '\0', FLAG(watch), CTL_STATUS, "status: again each second"},
-    {"no-wait", '\0', FLAG(no_wait), CTL_RELOAD, "reload: do not wait for its end"},
-    {"help", 'h', FLAG(help), CTL_NONE, "print this help and exit"},
-    {"version", 'V', FLAG(version), CTL_NONE, "print the version and exit"},
+    {"json", '\0', CTL_NONE, FLAG(json), "print what the master answers: JSON, or lines of it"},
+    {"watch", '\0', CTL_STATUS, FLAG(watch), "status: again each second"},
+    {"no-wait", '\0', CTL_RELOAD, FLAG(no_wait), "reload: do not wait for its end"},
+    {"help", 'h', CTL_NONE, FLAG(help), "print this help and exit"},
+    {"version", 'V', CTL_NONE, FLAG(version), "print the version and exit"},
 };
 
 const char *options_command_name(enum ctl_command command)
@@ -274,7 +273,7 @@ static int query_scale(const struct options *o, struct buf *out, struct why *why
 {
     const char *number = o->args[1];
 
-    if (!is_number(strchr("+-", *number) ? number + 1 : number))
+    if (!is_number(*number == '+' || *number == '-' ? number + 1 : number))
         return why_fail(why, -EINVAL, "scale: '%s' is no number of workers: N, +N or -N", number);
     buf_puts(out, "?pool=");
     add_encoded(out, o->args[0]);

@@ -58,11 +58,11 @@ static void measure(const struct table *t, struct layout *l)
 {
     for (size_t c = 0; c < t->ncolumns; c++)
         l->width[c] = strlen(t->columns[c].title);
-    for (size_t i = 0; i < t->ncells; i++) {
-        size_t *width = &l->width[i % t->ncolumns], cell = text_width(t->cells[i].text);
+    for (size_t i = 0, c = 0; i < t->ncells; i++, c = c + 1 < t->ncolumns ? c + 1 : 0) {
+        size_t width = text_width(t->cells[i].text);
 
-        if (cell > *width)
-            *width = cell;
+        if (width > l->width[c])
+            l->width[c] = width;
     }
     for (size_t c = 0; c + 1 < t->ncolumns; c++)
         if (l->width[c] > CELL_MAX)
