@@ -5,6 +5,14 @@
 
 #include "base/util.h"
 
+/* Of any group's order. */
+static uint64_t changes;
+
+uint64_t steer_changes(void)
+{
+    return changes;
+}
+
 void steer_init(struct steer *s, bool udp)
 {
     *s = (struct steer){.udp = udp};
@@ -32,6 +40,7 @@ static int find(const struct steer *s, int fd)
 /* As the kernel does it. */
 static void drop(struct steer *s, int i)
 {
+    changes++;
     s->members[i] = s->members[--s->n];
     s->changed = true;
 }
@@ -147,6 +156,7 @@ int steer_join(struct steer *s, int fd)
         return -ENOMEM;
     s->members = members;
     members[s->n++] = (struct steer_member){.fd = fd, .seat.slot = -1};
+    changes++;
     return 0;
 }
 

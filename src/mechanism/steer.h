@@ -29,6 +29,9 @@ struct steer {
 void steer_init(struct steer *s, bool udp);
 void steer_free(struct steer *s);
 
+/* Counts up when the order of any group changes. */
+uint64_t steer_changes(void);
+
 /* Notices sockets that left because a worker shut them down. Before anything that makes one join or
  * leave. */
 void steer_look(struct steer *s);
