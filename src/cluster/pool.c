@@ -304,6 +304,13 @@ static bool must_listen(void *data, struct slot *s)
     return p->discovery.n > 0;
 }
 
+static void on_restarted(void *data, struct slot *s UNUSED, enum restart_reason reason)
+{
+    struct pool *p = data;
+
+    p->restarts[reason]++;
+}
+
 static void on_start_failed(void *data, struct slot *s UNUSED, const struct spawn_error *error)
 {
     struct pool *p = data;
@@ -320,6 +327,7 @@ static const struct slot_ops slot_ops = {
     .listen = on_listen,
     .must_listen = must_listen,
     .own_sockets = on_own_sockets,
+    .restarted = on_restarted,
     .start_failed = on_start_failed,
 };
 

@@ -20,10 +20,11 @@ struct pool {
     struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
     struct discovery discovery;
     struct slot **slots;
-    int nslots;          /* slots there are; more than wanted while some go down */
-    int wanted;          /* slots there should be */
-    bool stopping;       /* the whole pool goes down */
-    ev_timer retirement; /* runs while slots wait for their queues to be empty */
+    int nslots;                          /* slots there are; more than wanted while some go down */
+    int wanted;                          /* slots there should be */
+    bool stopping;                       /* the whole pool goes down */
+    uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
+    ev_timer retirement;                 /* runs while slots wait for their queues to be empty */
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */

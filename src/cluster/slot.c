@@ -18,8 +18,17 @@ static void arm_ms(struct slot *s, int64_t ms)
     s->timer_ms = clock_ms() + ms;
 }
 
-static void note_late(struct slot *s, const struct worker *w)
+/* What a worker ends of is what the next one is started for. */
+static void tell(struct slot *s, struct worker *w, enum restart_reason reason)
 {
+    if (w)
+        w->told_for = reason;
+    s->start_for = reason;
+}
+
+static void is_late(struct slot *s, struct worker *w)
+{
+    tell(s, w, RESTART_START_TIMEOUT);
     if (w && w->own[0])
         snprintf(s->reason, sizeof(s->reason), "not ready in time; it listens on %s by itself",
                  w->own);
@@ -33,7 +42,7 @@ static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UN
     struct slot *s = timer->data;
 
     if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING)
-        note_late(s, s->state == SLOT_STARTING ? s->cur : s->next);
+        is_late(s, s->state == SLOT_STARTING ? s->cur : s->next);
     slot_post(s, EVENT_TIMEOUT);
 }
 
@@ -46,6 +55,11 @@ bool slot_has_workers(const struct slot *s)
     return s->cur || s->next || s->leaving;
 }
 
+static bool is_unasked(enum restart_reason reason)
+{
+    return reason != RESTART_NONE && reason != RESTART_RELOAD && reason != RESTART_MANUAL;
+}
+
 /* Starts a worker into `place`; when that fails the loss of that worker is the next event. */
 static void start_into(struct slot *s, struct worker **place, enum slot_event gone)
 {
@@ -55,12 +69,17 @@ static void start_into(struct slot *s, struct worker **place, enum slot_event go
         .data = s,
         .gen = s->wanted,
         .slot = s->index,
+        .reason = s->start_for,
         .workers = s->wanted->workers,
         .starts = ++s->starts,
     };
     struct why why;
     int r;
 
+    if (s->start_for != RESTART_NONE)
+        s->ops->restarted(s->data, s, s->start_for);
+    s->restarts += is_unasked(s->start_for);
+    s->start_for = RESTART_NONE;
     /* A worker may have left flags, options or a short backlog on the socket. Not while another one
      * accepts from it: clearing O_NONBLOCK under an event loop would block it. */
     if (!slot_has_workers(s))
@@ -145,6 +164,8 @@ static void act_reset_failures(struct slot *s)
 
 static void act_stop_cur(struct slot *s)
 {
+    if (s->cur && s->next)
+        s->cur->told_for = s->next->started_for;
     let_go(s, &s->cur, WORKER_END_STOP);
 }
 
@@ -210,6 +231,7 @@ static void act_tell_done(struct slot *s)
 
 static void act_tell_down(struct slot *s)
 {
+    s->start_for = RESTART_NONE;
     s->ops->down(s->data, s);
 }
 
@@ -261,14 +283,16 @@ static void on_worker_ready(void *data, struct worker *w)
         slot_post(s, EVENT_NEXT_READY);
 }
 
-static void on_worker_sick(void *data, struct worker *w, const char *reason)
+static void on_worker_sick(void *data, struct worker *w, enum restart_reason reason,
+                           const char *what)
 {
     struct slot *s = data;
 
     if (w != s->cur && w != s->next)
         return; /* it is on its way out already */
-    log_error(&w->who, "%s: aborting it", reason);
-    snprintf(s->reason, sizeof(s->reason), "%s", reason);
+    log_error(&w->who, "%s: aborting it", what);
+    snprintf(s->reason, sizeof(s->reason), "%s", what);
+    tell(s, w, reason);
     if (w == s->cur)
         slot_post(s, EVENT_SICK);
     else
@@ -299,7 +323,8 @@ static void on_worker_gone(void *data, struct worker *w)
     worker_free(w);
     if (event != EVENT_LEFT)
         snprintf(s->reason, sizeof(s->reason), "%s", buf_str(&what));
-    s->restarts += event == EVENT_GONE;
+    if (event == EVENT_GONE)
+        s->start_for = s->last_exit.reason;
     post_loss(s, event);
     if (never_ran && event != EVENT_LEFT) /* then the slot is still wanted, and there */
         s->ops->start_failed(s->data, s, &error);
@@ -390,6 +415,18 @@ void slot_free(struct slot *s)
     start_queue_remove(s->starts_due, &s->start);
     generation_unref(s->wanted);
     free(s);
+}
+
+void slot_replace(struct slot *s, enum restart_reason reason)
+{
+    s->start_for = reason;
+    slot_post(s, EVENT_REPLACE);
+}
+
+void slot_sick(struct slot *s, enum restart_reason reason, const char *what)
+{
+    if (s->cur)
+        on_worker_sick(s, s->cur, reason, what);
 }
 
 void slot_want(struct slot *s, struct generation *wanted)

@@ -24,6 +24,8 @@ struct slot_ops {
     int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
     bool (*must_listen)(void *data, struct slot *s);
     int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);
+    /* a worker is started that is not the slot's first */
+    void (*restarted)(void *data, struct slot *s, enum restart_reason reason);
     /* a worker never came to run its program; `w` is NULL when there was no process */
     void (*start_failed)(void *data, struct slot *s, const struct spawn_error *error);
 };
@@ -39,10 +41,11 @@ struct slot {
 
     enum slot_state state;
     struct worker *cur, *next, *leaving; /* leaving: a list by `link` */
+    enum restart_reason start_for;       /* what the next start is for */
     unsigned failures;                   /* failed starts in a row */
     unsigned starts;
     int64_t retiring_ms; /* since when it gets no new connections because it is not wanted; 0: no */
-    unsigned restarts;   /* starts after the first one that no reload asked for */
+    unsigned restarts;   /* starts after the first one that nobody asked for */
     struct worker_exit last_exit;
     char reason[512]; /* why the last replacement or start failed */
 
@@ -57,8 +60,14 @@ struct slot *slot_new(struct start_queue *starts_due, const struct slot_ops *ops
                       int index, struct generation *wanted);
 void slot_free(struct slot *s); /* it must be down */
 
-/* EVENT_START, EVENT_STOP, EVENT_KILL, EVENT_REPLACE or EVENT_CANCEL from above. */
+/* EVENT_START, EVENT_STOP, EVENT_KILL or EVENT_CANCEL from above. */
 void slot_post(struct slot *s, enum slot_event event);
+
+/* Puts a worker of the wanted generation in, successor first. */
+void slot_replace(struct slot *s, enum restart_reason reason);
+
+/* The current worker has to go and is told so with ABRT; `what` tells people why. */
+void slot_sick(struct slot *s, enum restart_reason reason, const char *what);
 
 /* What the next start uses. */
 void slot_want(struct slot *s, struct generation *wanted);

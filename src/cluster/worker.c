@@ -31,7 +31,7 @@ static void on_watchdog(struct ev_loop *loop UNUSED, ev_timer *timer, int events
 {
     struct worker *w = timer->data;
 
-    w->ops->sick(w->data, w, "missed its watchdog");
+    w->ops->sick(w->data, w, RESTART_WATCHDOG, "missed its watchdog");
 }
 
 static void feed_watchdog(struct worker *w)
@@ -156,10 +156,18 @@ static void stop_watching(struct worker *w)
     w->adopter = NULL;
 }
 
+static enum restart_reason ended_of(const struct worker *w)
+{
+    if (w->told_for != RESTART_NONE)
+        return w->told_for;
+    return w->exit.kind == WORKER_EXIT_SIGNAL ? RESTART_SIGNAL : RESTART_EXIT;
+}
+
 static void worker_over(struct worker *w)
 {
     kill_own_group(w); /* leftovers would go on accepting from the slot's socket */
     w->state = WORKER_GONE;
+    w->exit.reason = ended_of(w);
     w->exit.at_wall_ms = clock_wall_ms();
     stop_watching(w);
     w->ops->gone(w->data, w);
@@ -378,7 +386,7 @@ static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNU
     }
     /* The last two may end in the owner's hands, which may free the worker. */
     if (msg->bits & NOTIFY_WATCHDOG_TRIGGER)
-        w->ops->sick(w->data, w, "triggered its watchdog");
+        w->ops->sick(w->data, w, RESTART_WATCHDOG, "triggered its watchdog");
     else if (msg->bits & NOTIFY_READY)
         says_ready(w);
 }
@@ -396,6 +404,7 @@ static struct worker *worker_new(const struct worker_start *start)
     w->loop = start->loop;
     w->gen = generation_ref(start->gen);
     w->slot = start->slot;
+    w->started_for = start->reason;
     w->started_ms = clock_ms();
     ev_init(&w->watchdog, on_watchdog);
     ev_init(&w->end_timer, on_end_timer);

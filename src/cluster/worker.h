@@ -10,6 +10,7 @@
 #include "cluster/readiness.h"
 #include "mechanism/adopter.h"
 #include "mechanism/notify_server.h"
+#include "policy/restart.h"
 
 enum worker_state {
     WORKER_STARTING,
@@ -22,8 +23,9 @@ struct worker;
 
 struct worker_ops {
     void (*ready)(void *data, struct worker *w);
-    void (*sick)(void *data, struct worker *w, const char *reason); /* must be ended */
-    void (*gone)(void *data, struct worker *w);                     /* ended; the owner frees it */
+    /* must be ended; `what` is for people */
+    void (*sick)(void *data, struct worker *w, enum restart_reason reason, const char *what);
+    void (*gone)(void *data, struct worker *w);  /* ended; the owner frees it */
     void (*stuck)(void *data, struct worker *w); /* KILL had no effect for a while */
     /* asks for at least `ms` from now before its start counts as failed */
     void (*extend_start)(void *data, struct worker *w, int64_t ms);
@@ -39,7 +41,8 @@ struct worker_ops {
 /* How it ended, in the words of status and log. */
 struct worker_exit {
     enum { WORKER_EXIT_NONE, WORKER_EXIT_CODE, WORKER_EXIT_SIGNAL, WORKER_EXIT_START } kind;
-    int code;                 /* exit status, or the signal's number */
+    int code; /* exit status, or the signal's number */
+    enum restart_reason reason;
     struct spawn_error error; /* kind START: it never came to run its program */
     int64_t at_wall_ms;
 };
@@ -58,6 +61,8 @@ struct worker {
     bool orphaned;                /* `pid` ended and was reaped, main_pid goes on */
     int64_t started_ms, ready_ms; /* monotonic; ready_ms 0: not yet */
     char status[256];             /* its last STATUS= */
+    enum restart_reason started_for;
+    enum restart_reason told_for; /* what it was told to end for; NONE: it was not */
     struct worker_exit exit;
     struct log_who who;
     uint32_t claims; /* discovered addresses that it bound */
@@ -80,6 +85,7 @@ struct worker_start {
     void *data;
     struct generation *gen;
     int slot;
+    enum restart_reason reason;
     int workers;     /* PREFORK_WORKERS */
     unsigned starts; /* SERVER_STARTER_GENERATION */
 };

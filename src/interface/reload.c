@@ -117,7 +117,7 @@ static int put(struct reload_plan *plan, int slot, struct generation *gen, struc
     if (result < 0)
         return result;
     slot_want(s, gen);
-    slot_post(s, EVENT_REPLACE);
+    slot_replace(s, RESTART_RELOAD);
     return 0;
 }
 

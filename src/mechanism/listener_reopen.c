@@ -116,6 +116,7 @@ static int fill(struct listener *l, int nslots, const struct listener_socket *so
         r = join(l, sockets, n, true);
     if (r == 0)
         r = join(l, sockets, n, false);
+    steer_reset(&l->steer);
     return r < 0 ? r : listener_describe_address(l);
 }
 

@@ -1,4 +1,4 @@
-/* When a slot starts its next worker after a failed start. Pure. */
+/* Why a slot starts another worker, and when it does so after a failed start. Pure. */
 #ifndef PREFORKD_POLICY_RESTART_H
 #define PREFORKD_POLICY_RESTART_H
 
@@ -9,5 +9,19 @@
  * bits. Milliseconds, at least 1. */
 int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_max_ms,
                          uint32_t random);
+
+/* What a worker ended of or is replaced for, in the words of log, status and metrics. */
+enum restart_reason {
+    RESTART_NONE, /* the first start, or not known yet */
+    RESTART_EXIT, /* it ended by itself, with any exit status */
+    RESTART_SIGNAL,
+    RESTART_WATCHDOG,
+    RESTART_START_TIMEOUT,
+    RESTART_RELOAD,
+    RESTART_MANUAL,
+    RESTART_NREASONS
+};
+
+const char *restart_reason_name(enum restart_reason reason);
 
 #endif

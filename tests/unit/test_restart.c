@@ -82,3 +82,11 @@ Test(restart, backoff_above_the_maximum_is_cut_at_once)
     cr_expect_eq(restart_delay_ms(1, 90000, 1000, middle(1000)), 1000);
     cr_expect_eq(restart_delay_ms(UINT_MAX, 1, 1, UINT32_MAX), 1);
 }
+
+Test(restart, every_reason_has_a_name_of_its_own)
+{
+    for (int i = 0; i < RESTART_NREASONS; i++)
+        for (int j = 0; j < i; j++)
+            cr_expect_str_neq(restart_reason_name((enum restart_reason)i),
+                              restart_reason_name((enum restart_reason)j));
+}
