@@ -562,7 +562,7 @@ int slot_resume(struct slot *s, const json_t *saved)
     s->start_for = restart_reason_named(handover_word(saved, "start_for"));
     s->retiring_ms = handover_number(saved, "retiring_ms");
     load_exit(json_object_get(saved, "last_exit"), &s->last_exit);
-    handover_text(saved, "reason", s->reason, sizeof(s->reason));
+    handover_copy_text(saved, "reason", s->reason, sizeof(s->reason));
     if (timer_ms > 0)
         arm_ms(s, timer_ms > clock_ms() ? timer_ms - clock_ms() : 0);
     if ((state == SLOT_STARTING && !s->cur) || (state == SLOT_REPLACING && !s->next))

@@ -494,8 +494,8 @@ static void load(struct worker *w, const json_t *saved)
     w->exit.error.stage = (enum spawn_stage)handover_number(saved, "error_stage");
     w->exit.error.err = (int)handover_number(saved, "error");
     w->exit.kind = w->exit.error.err ? WORKER_EXIT_START : WORKER_EXIT_NONE;
-    handover_text(saved, "status", w->status, sizeof(w->status));
-    handover_text(saved, "own", w->own, sizeof(w->own));
+    handover_copy_text(saved, "status", w->status, sizeof(w->status));
+    handover_copy_text(saved, "own", w->own, sizeof(w->own));
     w->who = (struct log_who){.pool = w->gen->pool->name, .slot = w->slot, .pid = w->pid};
 }
 

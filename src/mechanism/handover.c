@@ -62,15 +62,21 @@ void handover_put_text(json_t *object, const char *key, const char *text)
     json_object_set_new(object, key, json_string(buf_str(&hex)));
 }
 
-void handover_text(const json_t *object, const char *key, char *out, size_t size)
+void handover_text(const json_t *object, const char *key, struct buf *out)
 {
     const char *hex = handover_word(object, key);
-    size_t len = 0;
     unsigned byte;
 
-    for (; len + 1 < size && hex[0] && hex[1] && sscanf(hex, "%2x", &byte) == 1; hex += 2)
-        out[len++] = (char)byte;
-    out[len] = '\0';
+    for (; hex[0] && hex[1] && sscanf(hex, "%2x", &byte) == 1; hex += 2)
+        buf_putc(out, (char)byte);
+}
+
+void handover_copy_text(const json_t *object, const char *key, char *out, size_t size)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    handover_text(object, key, &text);
+    snprintf(out, size, "%s", buf_str(&text));
 }
 
 int64_t handover_number(const json_t *object, const char *key)
