@@ -4,7 +4,7 @@
 #ifndef PREFORKD_CLUSTER_GENERATION_H
 #define PREFORKD_CLUSTER_GENERATION_H
 
-#include "mechanism/listener.h"
+#include "cluster/stored.h"
 #include "mechanism/spawn.h"
 #include "policy/settings.h"
 
@@ -34,6 +34,7 @@ struct inherited_listeners {
 /* What every generation is made of besides its settings. */
 struct generation_means {
     struct inherited_listeners inherited;
+    struct stored_sockets stored; /* until the first generation took what it wants of them */
     struct adopt_filter
         *filter; /* made when the first generation wants it; NULL: it cannot be had */
     bool tried_filter;
