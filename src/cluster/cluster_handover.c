@@ -1,5 +1,7 @@
 #include "cluster/cluster_handover.h"
 
+#include <stdio.h>
+
 #define SOCKETS_MAX 4096 /* of a listener: as many as there may be slots */
 
 /* Saving --------------------------------------------------------------------------------------- */
@@ -74,16 +76,46 @@ static json_t *save_counts(const struct pool *p)
     return out;
 }
 
+/* Addresses without sockets are not handed over: the numbers of those behind them change. */
+static uint32_t count_claims(const struct discovery *d, uint32_t claims)
+{
+    uint32_t out = 0;
+    int bit = 0;
+
+    for (size_t i = 0; i < d->n; i++) {
+        if (!listener_has_sockets(d->items[i]))
+            continue;
+        if (claims & (UINT32_C(1) << i))
+            out |= UINT32_C(1) << bit;
+        bit++;
+    }
+    return out;
+}
+
+static void renumber_claims(const struct discovery *d, json_t *worker)
+{
+    uint32_t claims = (uint32_t)handover_number(worker, "claims");
+
+    if (worker)
+        json_object_set_new(worker, "claims", json_integer(count_claims(d, claims)));
+}
+
+static json_t *save_slot(const struct pool *p, struct slot *s, struct handover *h)
+{
+    json_t *out = json_object();
+
+    slot_save(s, h, out);
+    renumber_claims(&p->discovery, json_object_get(out, "current"));
+    renumber_claims(&p->discovery, json_object_get(out, "next"));
+    return out;
+}
+
 static json_t *save_pool(const struct pool *p, struct handover *h)
 {
     json_t *slots = json_array();
 
-    for (int i = 0; i < p->nslots; i++) {
-        json_t *slot = json_object();
-
-        slot_save(p->slots[i], h, slot);
-        json_array_append_new(slots, slot);
-    }
+    for (int i = 0; i < p->nslots; i++)
+        json_array_append_new(slots, save_slot(p, p->slots[i], h));
     return json_pack("{s:s, s:I, s:i, s:b, s:o, s:o, s:o}", "name", pool_name(p), "generation",
                      (json_int_t)p->gen->number, "workers", p->wanted, "ran", p->gen->ran,
                      "restarts", save_counts(p), "sockets", save_listeners(h, p), "slots", slots);
