@@ -31,8 +31,8 @@ struct cluster {
 void cluster_init(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops,
                   void *data, struct inherited_listeners *inherited, struct stored_sockets *stored);
 
-/* The pool at `index` of the settings, as generation `number`, with `nslots` slots that are down (0:
- * as many as its workers). */
+/* The pool at `index` of the settings, as generation `number`, with `nslots` slots that are down
+ * (0: as many as its workers). */
 int cluster_open_pool(struct cluster *c, struct settings *settings, size_t index, unsigned number,
                       int nslots, struct why *why);
 

@@ -41,7 +41,8 @@ static int save(const struct upgrade *u, struct handover *h)
     return r;
 }
 
-/* The question ---------------------------------------------------------------------------------- */
+/* The question ----------------------------------------------------------------------------------
+ */
 
 /* The arguments of this program, with the one that asks in front. */
 static int build_arguments(const struct upgrade *u, struct strv *out)
@@ -138,7 +139,8 @@ int upgrade_request(struct upgrade *u, struct why *why)
     return r;
 }
 
-/* The answer ------------------------------------------------------------------------------------ */
+/* The answer ------------------------------------------------------------------------------------
+ */
 
 static void execute(struct upgrade *u)
 {
@@ -194,7 +196,8 @@ bool upgrade_child_gone(struct upgrade *u, pid_t pid, int code, int status)
     return true;
 }
 
-/* ----------------------------------------------------------------------------------------------- */
+/* -----------------------------------------------------------------------------------------------
+ */
 
 void upgrade_init(struct upgrade *u, struct ev_loop *loop, char *const *argv,
                   const struct upgrade_ops *ops, void *data)

@@ -1,6 +1,6 @@
-/* Replacing the master's own program in place: the new program is asked first whether it could go on
- * from this state, then it is executed in this process. Whatever fails on the way, the old program
- * runs on. */
+/* Replacing the master's own program in place: the new program is asked first whether it could go
+ * on from this state, then it is executed in this process. Whatever fails on the way, the old
+ * program runs on. */
 #ifndef PREFORKD_INTERFACE_UPGRADE_H
 #define PREFORKD_INTERFACE_UPGRADE_H
 
