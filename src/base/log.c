@@ -208,16 +208,17 @@ void log_write(enum log_level level, const struct log_who *who, const char *fmt,
 
 static int use_file(const char *path)
 {
-    CLEANUP_FREE char *copy = strdup(path);
+    char *copy = strdup(path);
     struct output *o;
     int err = copy ? output_file(path, &o) : -ENOMEM;
 
-    if (err < 0)
+    if (err < 0) {
+        free(copy);
         return err;
+    }
     use_output(o, false);
     free(state.file);
     state.file = copy;
-    copy = NULL;
     return 0;
 }
 

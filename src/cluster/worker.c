@@ -418,24 +418,22 @@ static struct worker *worker_new(const struct worker_start *start)
 /* Forks it, with pipes for its output where that is captured. */
 static int run(struct worker *w, const struct worker_start *start, struct why *why)
 {
-    CLEANUP_CLOSE int out_fd = -1, err_fd = -1, result_fd = -1;
     bool captured = w->gen->pool->output != OUTPUT_INHERIT;
-    int outputs[OUTPUT_NSTREAMS], r;
+    int outputs[OUTPUT_NSTREAMS] = {-1, -1}, result_fd = -1, r = 0;
 
-    if (captured) {
+    if (captured)
         r = worker_output_open(w->gen, w->slot, &w->output, outputs);
-        if (r < 0)
-            return why_fail_errno(why, r, "output");
-        out_fd = outputs[OUTPUT_STDOUT];
-        err_fd = outputs[OUTPUT_STDERR];
-    }
+    if (r < 0)
+        return why_fail_errno(why, r, "output");
     r = launch(start, notify_server_address(w->notify), captured ? outputs : NULL, &w->pid,
                &result_fd, why);
+    for (int i = 0; i < OUTPUT_NSTREAMS; i++)
+        util_close_p(&outputs[i]);
     if (r < 0)
         return r;
     if (captured)
         worker_output_set_pid(w->output, w->pid);
-    ev_io_set(&w->result_io, util_take_fd(&result_fd), EV_READ);
+    ev_io_set(&w->result_io, result_fd, EV_READ);
     ev_io_start(w->loop, &w->result_io);
     return 0;
 }

@@ -4,14 +4,14 @@
 
 void last_lines_add(struct last_lines *l, const char *text, size_t len)
 {
-    static const char mark[] = "...";
+    static const char mark[] = {'.', '.', '.'};
     size_t place = l->count++ % LAST_LINES_MAX;
     char *line = l->lines[place].text;
 
     if (len > LAST_LINE_LENGTH) {
-        len = utf8_cut(text, LAST_LINE_LENGTH - strlen(mark));
-        memcpy(line + len, mark, strlen(mark));
-        l->lines[place].len = (unsigned char)(len + strlen(mark));
+        len = utf8_cut(text, LAST_LINE_LENGTH - sizeof(mark));
+        memcpy(line + len, mark, sizeof(mark));
+        l->lines[place].len = (unsigned char)(len + sizeof(mark));
     } else {
         l->lines[place].len = (unsigned char)len;
     }
