@@ -529,16 +529,27 @@ static void watch(struct worker *w, ev_io *io, int fd)
     ev_io_start(w->loop, io);
 }
 
+/* A script between the two programs reaps what ends while it runs. */
+static bool is_lost(const struct worker *w)
+{
+    struct sys_proc proc;
+
+    return !w->orphaned && (sys_proc_stat(w->pid, &proc) < 0 || proc.ppid != getpid());
+}
+
 /* Everything that was waited for is waited for again. */
 static void load_waits(struct worker *w, const json_t *saved)
 {
     int64_t end_ms = handover_number(saved, "end_at_ms");
+    bool lost = is_lost(w);
 
     watch(w, &w->result_io, handover_take_fd(saved, "result_fd"));
     watch(w, &w->main_io, handover_take_fd(saved, "main_fd"));
     if (end_ms > 0)
         arm_ms(w, &w->end_timer, end_ms > clock_ms() ? end_ms - clock_ms() : 0);
-    if (handover_flag(saved, "looking"))
+    if (lost)
+        w->orphaned = true; /* the number may be another's by now: nothing is sent to it */
+    if (w->main_io.fd < 0 && (lost || handover_flag(saved, "looking")))
         arm_ms(w, &w->look_timer, LOOK_AGAIN_MS);
     feed_watchdog(w);
     if (w->state == WORKER_STARTING && w->result_io.fd < 0 && w->exit.kind == WORKER_EXIT_NONE)
