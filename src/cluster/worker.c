@@ -484,6 +484,12 @@ void worker_save(struct worker *w, struct handover *h, json_t *out)
                   "end_at_ms", (json_int_t)when_ms(w, &w->end_timer), "looking",
                   ev_is_active(&w->look_timer), "error_stage", (int)error->stage, "error",
                   error->err, "claims", (json_int_t)w->claims));
+    if (w->output) {
+        json_t *output = json_object();
+
+        worker_output_save(w->output, h, output);
+        json_object_set_new(out, "output", output);
+    }
     handover_put_text(out, "status", w->status);
     handover_put_text(out, "own", w->own);
     handover_put_fd(h, out, "notify_fd", notify_server_fd(w->notify));
@@ -558,6 +564,7 @@ static void load_waits(struct worker *w, const json_t *saved)
 
 int worker_resume(const struct worker_start *start, const json_t *saved, struct worker **out)
 {
+    const json_t *output = json_object_get(saved, "output");
     int adopter = handover_take_fd(saved, "adopter_fd");
     struct worker *w = worker_new(start);
     int r;
@@ -569,6 +576,8 @@ int worker_resume(const struct worker_start *start, const json_t *saved, struct 
     if (r == 0)
         r = notify_server_resume(w->loop, handover_take_fd(saved, "notify_fd"), &notify_ops, w,
                                  &w->notify);
+    if (r == 0 && output)
+        r = worker_output_resume(w->gen, w->slot, w->pid, output, &w->output);
     if (r == 0 && adopter >= 0)
         r = adopter_open(w->loop, adopter, &adopter_ops, w, &w->adopter);
     if (r < 0) {

@@ -53,13 +53,21 @@ int handover_take_fd(const json_t *object, const char *key)
     return (int)fd;
 }
 
-void handover_put_text(json_t *object, const char *key, const char *text)
+void handover_put_bytes(json_t *object, const char *key, const char *data, size_t len)
 {
+    static const char digits[] = "0123456789abcdef";
     CLEANUP_BUF struct buf hex = BUF_INIT;
 
-    for (; *text; text++)
-        buf_printf(&hex, "%02x", (unsigned char)*text);
+    for (size_t i = 0; i < len; i++) {
+        buf_putc(&hex, digits[(unsigned char)data[i] >> 4]);
+        buf_putc(&hex, digits[data[i] & 15]);
+    }
     json_object_set_new(object, key, json_string(buf_str(&hex)));
+}
+
+void handover_put_text(json_t *object, const char *key, const char *text)
+{
+    handover_put_bytes(object, key, text, strlen(text));
 }
 
 void handover_text(const json_t *object, const char *key, struct buf *out)

@@ -37,6 +37,7 @@ int handover_take_fd(const json_t *object, const char *key);
 
 /* Text of any bytes, which JSON could not hold as they are. The second appends it; the third cuts
  * it at `size`. */
+void handover_put_bytes(json_t *object, const char *key, const char *data, size_t len);
 void handover_put_text(json_t *object, const char *key, const char *text);
 void handover_text(const json_t *object, const char *key, struct buf *out);
 void handover_copy_text(const json_t *object, const char *key, char *out, size_t size);

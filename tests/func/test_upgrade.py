@@ -1,5 +1,6 @@
 """Another program takes the master's place: same process, same workers, nothing lost."""
 import os
+import re
 import resource
 import signal
 import socket
@@ -331,3 +332,21 @@ def test_check_by_hand():
     status, said = Master("--check-handover", "--", "true", health=None).run()
     equal(status, 2, "exit status")
     matches(said, "for a running preforkd", "message")
+
+
+def test_output():
+    """Lines that workers write during upgrades come out whole, each once"""
+    script = "i=0; while :; do i=$((i+1)); printf 'beg%s' $i; echo in $i; sleep 0.002; done"
+    with Master("-w", "2", "--output", "tag", "--ready", "delay", "--ready-delay", "10ms", "--",
+                "sh", "-c", script) as m:
+        m.wait_ready()
+        for _ in range(3):
+            upgrade(m)
+        wait_until(lambda: m.count_log(r"(?m)^\[main\.0 \d+\] beg\d+in ") > 100, "lines")
+        for slot in range(2):
+            numbers = [tuple(map(int, pair)) for pair in re.findall(
+                rf"(?m)^\[main\.{slot} \d+\] beg(\d+)in (\d+)$", m.log())]
+            check(all(a == b for a, b in numbers), "torn lines")
+            found = [a for a, _ in numbers]
+            equal(found, list(range(1, len(found) + 1)), f"lines of slot {slot}")
+            check(len(found) > 100, f"only {len(found)} lines")
