@@ -26,18 +26,21 @@ static int slot_of_inode(const struct listener *l, uint64_t inode, int nslots)
     return -1;
 }
 
+static bool is_among(const uint64_t *inodes, size_t n, uint64_t inode)
+{
+    for (size_t i = 0; i < n; i++)
+        if (inodes[i] == inode)
+            return true;
+    return false;
+}
+
 /* In the kernel's order first, then those that are in no group. */
 static void save_sockets(struct handover *h, json_t *out, const struct listener *l, int nslots,
                          bool discovered)
 {
-    CLEANUP_FREE uint64_t *order = calloc(SOCKETS_MAX, sizeof(*order));
-    CLEANUP_FREE bool *done = calloc((size_t)nslots + 1, sizeof(*done));
-    size_t n = order && done ? listener_order(l, order, SOCKETS_MAX) : 0;
+    uint64_t order[SOCKETS_MAX];
+    size_t n = listener_order(l, order, SOCKETS_MAX);
 
-    if (!order || !done) {
-        h->failed = true;
-        return;
-    }
     if (listener_is_shared(l)) {
         add_socket(h, out, l, -1, discovered);
         return;
@@ -45,13 +48,11 @@ static void save_sockets(struct handover *h, json_t *out, const struct listener 
     for (size_t i = 0; i < n; i++) {
         int slot = slot_of_inode(l, order[i], nslots);
 
-        if (slot < 0)
-            continue;
-        add_socket(h, out, l, slot, discovered);
-        done[slot] = true;
+        if (slot >= 0)
+            add_socket(h, out, l, slot, discovered);
     }
     for (int i = 0; i < nslots; i++)
-        if (!done[i] && listener_fd(l, i) >= 0)
+        if (listener_fd(l, i) >= 0 && !is_among(order, n, listener_inode(l, i)))
             add_socket(h, out, l, i, discovered);
 }
 
