@@ -310,13 +310,12 @@ int capture_resume(struct capture_hub *hub, const struct capture_options *option
                    const struct capture_ops *ops, void *data, const json_t *saved,
                    struct capture **out)
 {
-    struct capture *c = capture_new(hub);
+    struct capture *c = capture_new(hub, options->drop);
 
     if (!c)
         return -ENOMEM;
     c->ops = ops;
     c->data = data;
-    c->drop = options->drop;
     for (int i = 0; i < OUTPUT_NSTREAMS; i++)
         resume_stream(&c->streams[i], json_object_get(saved, keys[i]));
     *out = c;
