@@ -4,6 +4,7 @@
 
 #include "cluster/discovery.h"
 #include "cluster/slot.h"
+#include "cluster/standby.h"
 
 struct pool;
 
@@ -24,7 +25,8 @@ struct pool {
     int wanted;                          /* slots there should be */
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
-    ev_timer retirement;                 /* runs while slots wait for their queues to be empty */
+    struct standby standby;
+    ev_timer retirement; /* runs while slots wait for their queues to be empty */
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */
@@ -46,8 +48,11 @@ int pool_set_workers(struct pool *p, int n, struct why *why);
 /* The generation that the pool is said to run. */
 void pool_set_generation(struct pool *p, struct generation *gen);
 
-/* After changes, from the loop: new connections go to slots that serve. */
+/* New connections go to slots that serve. */
 void pool_steer(struct pool *p);
+
+/* After changes, from the loop: steers, and brings the rest up to date. */
+void pool_settle(struct pool *p);
 
 void pool_start(struct pool *p);
 void pool_stop(struct pool *p); /* gracefully, for good */

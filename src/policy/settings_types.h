@@ -26,6 +26,7 @@ int count_of(struct count c, int total);
 #define SETTING_AUTO    INT64_MIN
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
+enum fallback_mode { FALLBACK_OFF, FALLBACK_503 };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
 
@@ -51,6 +52,7 @@ typedef int64_t setting_LOG_LEVEL;  /* enum log_level */
 typedef int64_t setting_ACCEPT;     /* enum accept_mode */
 typedef int64_t setting_ADOPT;      /* enum adoption_mode */
 typedef int64_t setting_BALANCE;    /* enum balance_mode */
+typedef int64_t setting_FALLBACK;   /* enum fallback_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
 
 enum setting_type_id {
@@ -75,6 +77,7 @@ enum setting_type_id {
     SETTING_ACCEPT,
     SETTING_ADOPT,
     SETTING_BALANCE,
+    SETTING_FALLBACK,
     SETTING_READY,
     SETTING_NTYPES
 };
