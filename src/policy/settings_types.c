@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "policy/adoption.h"
+#include "policy/output_line.h"
 #include "policy/sockspec.h"
 #include "policy/words.h"
 
@@ -348,6 +349,10 @@ static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
 static const char *const fallback_words[] = {[FALLBACK_OFF] = "off", [FALLBACK_503] = "503", NULL};
+static const char *const output_words[] = {
+    [OUTPUT_INHERIT] = "inherit", [OUTPUT_TAG] = "tag", [OUTPUT_JSON] = "json", NULL};
+static const char *const overflow_words[] = {
+    [OVERFLOW_WAIT] = "wait", [OVERFLOW_DROP] = "drop", NULL};
 static const char *const ready_words[] = {[READY_AUTO] = "auto",
                                           [READY_NOTIFY] = "notify",
                                           [READY_LISTEN] = "listen",
@@ -600,4 +605,6 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(BALANCE, balance_words),
     CHOICE(FALLBACK, fallback_words),
     CHOICE(READY, ready_words),
+    CHOICE(OUTPUT, output_words),
+    CHOICE(OVERFLOW, overflow_words),
 };
