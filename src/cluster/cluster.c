@@ -1,8 +1,10 @@
 #include "cluster/cluster.h"
 
 #include "base/log.h"
+#include "mechanism/socket_watch.h"
 
 static const struct pool_ops pool_ops;
+static const struct socket_watch_ops watch_ops;
 
 static int open_pool(struct cluster *c, struct settings *settings, size_t index, struct why *why)
 {
@@ -23,17 +25,19 @@ static int open_pool(struct cluster *c, struct settings *settings, size_t index,
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
                  struct settings *settings, struct inherited_listeners *inherited, struct why *why)
 {
+    int r;
+
     *c = (struct cluster){
         .loop = loop, .ops = ops, .data = data, .means.inherited = *inherited, .generation = 1};
     *inherited = (struct inherited_listeners){0};
-    start_queue_init(&c->starts_due, loop);
-    for (size_t i = 0; i < settings->npools; i++) {
-        int r = open_pool(c, settings, i, why);
+    r = socket_watch_open(loop, &watch_ops, c, &c->means.watch);
 
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    start_queue_init(&c->starts_due, loop);
+    if (r < 0)
+        return why_fail_errno(why, r, "epoll");
+    for (size_t i = 0; i < settings->npools && r == 0; i++)
+        r = open_pool(c, settings, i, why);
+    return r;
 }
 
 void cluster_free(struct cluster *c)
@@ -46,6 +50,7 @@ void cluster_free(struct cluster *c)
         listener_unref(c->means.inherited.items[i]);
     free(c->means.inherited.items);
     adopt_filter_free(c->means.filter);
+    socket_watch_close(c->means.watch);
     *c = (struct cluster){0};
 }
 
@@ -159,6 +164,29 @@ void cluster_reap(struct cluster *c)
 {
     spawn_reap(on_child_gone, c);
 }
+
+/* What happens to sockets -----------------------------------------------------------------------
+ */
+
+/* Several pools may share a socket that the service manager passed. */
+static void on_waiting(void *data, void *listener, int number)
+{
+    struct cluster *c = data;
+
+    for (size_t i = 0; i < c->npools; i++)
+        queues_waiting(c->pools[i], listener, number);
+}
+
+static void on_hangup(void *data, void *listener, int number)
+{
+    struct cluster *c = data;
+
+    for (size_t i = 0; i < c->npools; i++)
+        if (queues_hangup(c->pools[i], listener, number))
+            return;
+}
+
+static const struct socket_watch_ops watch_ops = {.waiting = on_waiting, .hangup = on_hangup};
 
 /* What pools tell -------------------------------------------------------------------------------
  */

@@ -162,6 +162,9 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
     if (r == 0)
         r = open_listeners(g, previous, &means->inherited, nslots, why);
+    g->watch = means->watch;
+    for (size_t i = 0; i < g->nlisteners; i++)
+        listener_watch(g->listeners[i], g->watch);
     if (r < 0) {
         why_prefix(why, r, "[pool:%s]", g->pool->name);
         generation_unref(g);

@@ -21,6 +21,7 @@ struct generation {
     size_t nlisteners;
     struct spawn_user user;
     const struct adopt_filter *filter; /* NULL: workers bind what they like */
+    struct socket_watch *watch;        /* of its sockets */
     bool told_blind;                   /* that adoption does not work was said once */
 };
 
@@ -37,6 +38,7 @@ struct generation_means {
     struct adopt_filter
         *filter; /* made when the first generation wants it; NULL: it cannot be had */
     bool tried_filter;
+    struct socket_watch *watch; /* of every pool's sockets */
 };
 
 /* Makes the generation of the pool at `index` of `settings`. Listeners whose address `previous`

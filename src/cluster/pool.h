@@ -25,6 +25,7 @@ struct pool {
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
     ev_timer retirement;                 /* runs while slots wait for their queues to be empty */
+    struct queues queues;
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */

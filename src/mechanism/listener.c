@@ -172,6 +172,7 @@ int listener_start(struct listener *l, int fd)
 
 void listener_leave_group(struct listener *l, int fd)
 {
+    listener_unwatch_socket(l, fd);
     steer_leave(&l->steer, fd);
     if (!l->shared)
         shutdown(fd, SHUT_RDWR);
@@ -185,8 +186,10 @@ static int add_socket(struct listener *l, int *take_fd)
     if (!sockets)
         return -ENOMEM;
     l->sockets = sockets;
-    sockets[l->nsockets].inode = listener_inode_of(*take_fd);
-    sockets[l->nsockets++].fd = util_take_fd(take_fd);
+    sockets[l->nsockets] =
+        (struct slot_socket){.fd = *take_fd, .inode = listener_inode_of(*take_fd)};
+    util_take_fd(take_fd);
+    listener_watch_socket(l, &sockets[l->nsockets++]);
     return 0;
 }
 
@@ -282,8 +285,10 @@ static void listener_free(struct listener *l)
         }
     if (!l->inherited)
         unix_socket_remove(&l->bound, &l->file);
-    for (int i = 0; i < l->nsockets; i++)
-        close(l->sockets[i].fd);
+    for (int i = 0; i < l->nsockets; i++) {
+        listener_unwatch_socket(l, l->sockets[i].fd);
+        util_close_p(&l->sockets[i].fd);
+    }
     steer_free(&l->steer);
     free(l->sockets);
     free(l->name);
@@ -571,20 +576,24 @@ int listener_bind_slot(struct listener *l, int slot, struct why *why)
         note_options(l, fd);
     if (reserve_place(l, slot) < 0)
         return why_fail_errno(why, -ENOMEM, "listener");
-    l->sockets[slot].inode = listener_inode_of(fd);
-    l->sockets[slot].fd = util_take_fd(&fd);
+    l->sockets[slot] = (struct slot_socket){.fd = fd, .inode = listener_inode_of(fd)};
+    util_take_fd(&fd);
     return 0;
 }
 
 int listener_listen_slot(struct listener *l, int slot)
 {
-    const struct slot_socket *s = listener_socket(l, slot);
+    struct slot_socket *s = listener_socket(l, slot);
+    int r;
 
     if (!s)
         return -ENOENT;
     if (!l->shared && !listener_is_listening(l, slot))
         steer_before_join(&l->steer);
-    return listener_start(l, s->fd);
+    r = listener_start(l, s->fd);
+    if (r == 0)
+        listener_watch_socket(l, s);
+    return r;
 }
 
 void listener_close_slot(struct listener *l, int slot)

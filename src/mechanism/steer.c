@@ -120,6 +120,12 @@ int steer_apply(struct steer *s)
     return s->error == before ? 0 : s->error;
 }
 
+void steer_again(struct steer *s)
+{
+    s->changed = true;
+    steer_apply(s);
+}
+
 int steer_choose(struct steer *s, enum balance_mode balance)
 {
     s->changed = s->changed || s->balance != balance;
