@@ -128,6 +128,7 @@ static void on_retirement(struct ev_loop *loop, ev_timer *timer, int events UNUS
             continue;
         if (is_retired(p, s)) {
             s->retiring_ms = 0;
+            queues_rescue(p, s);
             slot_post(s, EVENT_STOP);
         } else {
             waiting = true;

@@ -10,7 +10,7 @@
 #define LOOK_MS       100
 #define EMPTY_LOOKS   10   /* in a row, then it is left alone until connections wait */
 #define UNDO_MS       1000 /* between looks for what workers put on their sockets */
-#define HEAL_PAUSE_MS 100  /* between heals of one slot: a worker may shut it down for ever */
+#define HEALS_MAX     10   /* of one slot in a second at once; a worker may go on for ever */
 #define TELL_HEALS_MS 10000
 #define LISTENERS_MAX (GENERATION_LISTENERS_MAX + DISCOVERY_MAX)
 
@@ -121,12 +121,43 @@ void queues_look(struct pool *p, struct slot *s)
         begin(p, &s->queue);
 }
 
+/* Slots that stay down ------------------------------------------------------------------------- */
+
+void queues_rescue(struct pool *p, struct slot *s)
+{
+    struct listener *list[LISTENERS_MAX];
+    size_t n = list_own(p, s, list);
+    int moved = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        int r = listener_rescue(list[i], s->index);
+
+        moved += r > 0 ? r : 0;
+    }
+    if (moved > 0)
+        log_info(&s->who, "moved %d waiting connections to other workers", moved);
+}
+
+static bool stays_down(const struct slot *s)
+{
+    return s->state == SLOT_BACKOFF;
+}
+
+static void rescue_all(struct pool *p)
+{
+    for (int i = 0; i < p->nslots; i++)
+        if (stays_down(p->slots[i]))
+            queues_rescue(p, p->slots[i]);
+}
+
 /* A worker that comes finds what waited for it; nobody is judged for the time before. */
 void queues_changed(struct pool *p, struct slot *s)
 {
     pid_t pid = slot_is_serving(s) ? s->cur->pid : 0;
     struct queue *q = &s->queue;
 
+    if (stays_down(s))
+        queues_rescue(p, s);
     if (q->pid == pid)
         return;
     q->pid = pid;
@@ -135,6 +166,9 @@ void queues_changed(struct pool *p, struct slot *s)
     if (pid) {
         begin(p, q);
         begin(p, &p->queues.shared);
+        steering_note(&p->discovery, p->gen, s);
+        pool_steer(p);
+        rescue_all(p);
     }
 }
 
@@ -191,13 +225,14 @@ static void set_masked(struct pool *p, struct slot *s, bool wanted)
     pool_steer(p);
 }
 
-static void kill_hung(struct slot *s)
+static void kill_hung(struct pool *p, struct slot *s)
 {
     char what[128];
 
     snprintf(what, sizeof(what), "hung: accepted none of %d waiting connections for %lld s",
              s->queue.waiting, (long long)(clock_ms() - s->queue.hang.since_ms) / 1000);
     slot_sick(s, RESTART_HANG, what);
+    queues_rescue(p, s);
 }
 
 static void judge(struct pool *p, struct slot *s, const struct hang_sample *sample)
@@ -208,7 +243,7 @@ static void judge(struct pool *p, struct slot *s, const struct hang_sample *samp
     set_masked(p, s, verdict != HANG_NONE);
     set_hung(s, verdict >= HANG_HUNG);
     if (verdict == HANG_KILL)
-        kill_hung(s);
+        kill_hung(p, s);
 }
 
 static void look_at(struct pool *p, struct slot *s)
@@ -292,7 +327,6 @@ static void heal(struct pool *p, struct slot *s, struct listener *l)
                  listener_address(l), strerror(-r));
     if (r <= 0)
         return;
-    q->healed_ms = clock_ms();
     p->queues.heals++;
     steering_note(&p->discovery, p->gen, s);
     pool_steer(p);
@@ -318,6 +352,18 @@ static void heal_all(struct pool *p, struct slot *s)
         heal(p, s, p->discovery.items[i]);
 }
 
+/* Further ones wait for the timer. */
+static bool may_heal(struct queue *q)
+{
+    int64_t now_ms = clock_ms();
+
+    if (now_ms - q->heals_ms >= 1000) {
+        q->heals_ms = now_ms;
+        q->heals = 0;
+    }
+    return q->heals++ < HEALS_MAX;
+}
+
 bool queues_hangup(struct pool *p, struct listener *l, int number)
 {
     struct slot *s = owner(p, l, number);
@@ -329,7 +375,7 @@ bool queues_hangup(struct pool *p, struct listener *l, int number)
         return true; /* it goes with the pool */
     listener_note_shut(l, number);
     q = queue_of(p, s, l);
-    if (q->healed_ms == 0 || clock_ms() - q->healed_ms >= HEAL_PAUSE_MS) {
+    if (may_heal(q)) {
         heal(p, s, l);
     } else {
         s->queue.shut = true;

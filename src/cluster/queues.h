@@ -22,7 +22,9 @@ struct queue {
     struct hang hang;
     bool masked; /* new connections go elsewhere, since it seems to stand still */
     bool shut;   /* a socket waits for being healed */
-    int64_t healed_ms, told_ms;
+    int64_t heals_ms; /* the second of which `heals` is the number */
+    unsigned heals;
+    int64_t told_ms;
     unsigned untold; /* heals that the log does not know of */
 };
 
@@ -39,6 +41,10 @@ void queues_stop(struct pool *p);
 
 /* Something about the slot or its worker changed. Before it is steered. */
 void queues_changed(struct pool *p, struct slot *s);
+
+/* The slot will not be served soon, or never again: what waits in its sockets goes to other slots,
+ * where the kernel can do that. */
+void queues_rescue(struct pool *p, struct slot *s);
 
 /* A slot that serves has a new socket. */
 void queues_look(struct pool *p, struct slot *s);
