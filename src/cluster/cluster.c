@@ -33,6 +33,7 @@ int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_o
     r = socket_watch_open(loop, &watch_ops, c, &c->means.watch);
 
     start_queue_init(&c->starts_due, loop);
+    capture_hub_open(&c->means.outputs, loop);
     if (r < 0)
         return why_fail_errno(why, r, "epoll");
     for (size_t i = 0; i < settings->npools && r == 0; i++)
@@ -46,6 +47,7 @@ void cluster_free(struct cluster *c)
     for (size_t i = 0; i < c->npools; i++)
         pool_free(c->pools[i]);
     free(c->pools);
+    capture_hub_close(&c->means.outputs);
     for (size_t i = 0; i < c->means.inherited.n; i++)
         listener_unref(c->means.inherited.items[i]);
     free(c->means.inherited.items);

@@ -340,7 +340,8 @@ static void answer_disconnect(struct text *t)
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
     for (int i = 0; i < server.nlisteners; i++)
-        connect(server.listeners[i], &nobody, sizeof(nobody));
+        if (connect(server.listeners[i], &nobody, sizeof(nobody)) != 0)
+            die("connect");
     answer_who(t);
 }
 
