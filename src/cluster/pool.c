@@ -287,8 +287,11 @@ static int on_listen(void *data, struct slot *s, struct worker *w, uint64_t inod
 
     int r = discovery_listen(&p->discovery, w->gen, s->index, inode);
 
-    if (r == 0)
+    if (r == 0) { /* it may do so long after it became ready */
         queues_look(p, s);
+        steering_note(&p->discovery, p->gen, s);
+        p->ops->changed(p->data, p);
+    }
     return r;
 }
 

@@ -20,8 +20,8 @@ struct queue {
     int waiting; /* at the last look */
     pid_t pid;   /* the worker that it is judged by; 0: none serves */
     struct hang hang;
-    bool masked; /* new connections go elsewhere, since it seems to stand still */
-    bool shut;   /* a socket waits for being healed */
+    bool masked;      /* new connections go elsewhere, since it seems to stand still */
+    bool shut;        /* a socket waits for being healed */
     int64_t heals_ms; /* the second of which `heals` is the number */
     unsigned heals;
     int64_t told_ms;
