@@ -167,7 +167,6 @@ void queues_changed(struct pool *p, struct slot *s)
         begin(p, q);
         begin(p, &p->queues.shared);
         steering_note(&p->discovery, p->gen, s);
-        pool_steer(p);
         rescue_all(p);
     }
 }
