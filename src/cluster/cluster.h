@@ -7,6 +7,7 @@
 struct cluster_ops {
     void (*changed)(void *data); /* readiness or counts may be others than before */
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
+    void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
     /* the first start is impossible: exit status 1, 126 or 127 */
     void (*cannot_start)(void *data, int status);
 };

@@ -304,6 +304,14 @@ static bool must_listen(void *data, struct slot *s)
     return p->discovery.n > 0;
 }
 
+static void on_ready(void *data, struct slot *s, const struct worker *w)
+{
+    struct pool *p = data;
+
+    histogram_add(&p->start_times, w->ready_ms - w->started_ms);
+    p->ops->ready(p->data, p, s->index);
+}
+
 static void on_restarted(void *data, struct slot *s UNUSED, enum restart_reason reason)
 {
     struct pool *p = data;
@@ -327,6 +335,7 @@ static const struct slot_ops slot_ops = {
     .listen = on_listen,
     .must_listen = must_listen,
     .own_sockets = on_own_sockets,
+    .ready = on_ready,
     .restarted = on_restarted,
     .start_failed = on_start_failed,
 };
