@@ -377,3 +377,23 @@ bool pool_has_failures(const struct pool *p)
             return true;
     return false;
 }
+
+static bool is_process_of(const struct worker *w, pid_t pid)
+{
+    for (; w; w = w->link)
+        if (w->pid == pid || w->main_pid == pid)
+            return true;
+    return false;
+}
+
+bool pool_has_process(const struct pool *p, pid_t pid)
+{
+    for (int i = 0; i < p->nslots; i++) {
+        const struct slot *s = p->slots[i];
+
+        if (is_process_of(s->cur, pid) || is_process_of(s->next, pid) ||
+            is_process_of(s->leaving, pid))
+            return true;
+    }
+    return false;
+}

@@ -60,6 +60,9 @@ bool pool_is_down(const struct pool *p);
 bool pool_child_gone(struct pool *p, pid_t pid, int code, int status);
 void pool_signal(struct pool *p, int signo);
 
+/* Whether `pid` is the process, or the session, of one of its workers. */
+bool pool_has_process(const struct pool *p, pid_t pid);
+
 int pool_ready(const struct pool *p);         /* slots with a worker that accepts */
 int pool_min_ready(const struct pool *p);     /* how many must be */
 bool pool_has_failures(const struct pool *p); /* a slot's last start failed */

@@ -162,33 +162,46 @@ static void answer_reload(void *data, const struct http_request *request, struct
         c->ops->reload(c->data);
 }
 
+static void scale(struct pool *p, int n, struct progress_client *client)
+{
+    int before = p->wanted;
+    struct why why;
+    int r = scale_pool(p, n, &why);
+
+    if (!client)
+        return;
+    if (r < 0) {
+        progress_fail(client, why.text);
+        return;
+    }
+    if (n > before)
+        progress_want(client, p, before, n, true);
+    else
+        progress_want(client, p, n, before, false);
+}
+
 static void answer_scale(void *data, const struct http_request *request, struct http_reply *reply)
 {
     struct control *c = data;
     struct pool *p = get_pool(c, request, reply);
     struct progress_client *client;
     char text[ARGUMENT_MAX];
-    int before, n, r;
     struct why why;
+    int n, r;
     bool go;
 
     if (!p || !get(request, reply, "workers", text))
         return;
-    before = p->wanted;
-    r = scale_parse(text, before, &n, &why);
+    r = scale_parse(text, p->wanted, &n, &why);
     if (r == 0)
-        r = scale_pool(c->status, p, n, &why);
+        r = scale_check(c->status, n, &why);
     if (r < 0) {
         fail(reply, status_of(r), why.text);
         return;
     }
     client = begin(c, PROGRESS_SLOTS, 0, request, reply, &go);
-    if (!client)
-        return;
-    if (n > before)
-        progress_want(client, p, before, n, true);
-    else
-        progress_want(client, p, n, before, false);
+    if (go)
+        scale(p, n, client);
     progress_look(&c->progress);
 }
 
@@ -212,8 +225,7 @@ static int get_slot(const struct pool *p, const struct http_request *request,
     return -EINVAL;
 }
 
-static void answer_restart(void *data, const struct http_request *request,
-                           struct http_reply *reply)
+static void answer_restart(void *data, const struct http_request *request, struct http_reply *reply)
 {
     struct control *c = data;
     struct pool *p = get_pool(c, request, reply);
@@ -413,8 +425,8 @@ void control_reload_step(struct control *c, const struct pool *p, int slot, enum
     progress_step(&c->progress, PROGRESS_RELOAD, reloads_ended(c) + 1, &s);
 }
 
-void control_restart_step(struct control *c, const struct pool *p, int slot,
-                          enum rollout_step step, const char *reason)
+void control_restart_step(struct control *c, const struct pool *p, int slot, enum rollout_step step,
+                          const char *reason)
 {
     struct progress_step s = {.pool = p, .slot = slot, .step = step, .reason = reason};
 
@@ -436,7 +448,7 @@ void control_reload_ended(struct control *c)
 void control_restart_ended(struct control *c, bool ok)
 {
     if (c)
-        progress_end(&c->progress, PROGRESS_RESTART, 0, ok ? NULL : c->status->restart->reason);
+        progress_end(&c->progress, PROGRESS_RESTART, 0, ok ? NULL : c->status->restart->why.text);
 }
 
 void control_stopping(struct control *c)

@@ -28,8 +28,8 @@ const char *control_path(const struct control *c); /* NULL when there is no sock
 /* For those who wait: a step of a slot, and the end of the reload or restart. */
 void control_reload_step(struct control *c, const struct pool *p, int slot, enum rollout_step step,
                          const char *reason);
-void control_restart_step(struct control *c, const struct pool *p, int slot,
-                          enum rollout_step step, const char *reason);
+void control_restart_step(struct control *c, const struct pool *p, int slot, enum rollout_step step,
+                          const char *reason);
 void control_reload_ended(struct control *c);
 void control_restart_ended(struct control *c, bool ok);
 

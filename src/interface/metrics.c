@@ -1,6 +1,6 @@
 #include "interface/metrics.h"
 
-#include <inttypes.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
 #include "base/clock.h"

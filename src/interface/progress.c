@@ -90,12 +90,12 @@ static void push(struct progress_client *c, json_t *json)
     http_stream_push(c->stream, "\n", 1);
 }
 
-/* Of a slot under way the next worker is meant. */
+/* Which worker became ready, or is the slot's now. */
 static const struct worker *worker_of(const struct progress_step *s)
 {
     const struct slot *slot = s->slot < s->pool->nslots ? s->pool->slots[s->slot] : NULL;
 
-    if (!slot || s->step >= STEP_FAILED)
+    if (!slot || (s->step != STEP_READY && s->step != STEP_DONE))
         return NULL;
     return slot->next ? slot->next : slot->cur;
 }
@@ -103,9 +103,9 @@ static const struct worker *worker_of(const struct progress_step *s)
 static void push_step(struct progress_client *c, const char *pool, const struct progress_step *s)
 {
     const struct worker *w = s->pool ? worker_of(s) : NULL;
-    json_t *json = json_pack("{ss ss si ss si si}", "event", "slot", "pool", pool, "slot", s->slot,
-                             "step", rollout_step_name(s->step), "done", s->done, "total",
-                             s->total);
+    json_t *json =
+        json_pack("{ss ss si ss si si}", "event", "slot", "pool", pool, "slot", s->slot, "step",
+                  rollout_step_name(s->step), "done", s->done, "total", s->total);
 
     if (w)
         json_object_set_new(json, "pid", json_integer(w->main_pid));
@@ -198,12 +198,10 @@ void progress_want(struct progress_client *c, const struct pool *pool, int from,
 static int step_up(const struct slot *s)
 {
     static const int8_t steps[SLOT_NSTATES] = {
-        [SLOT_DOWN] = STEP_FAILED,    [SLOT_STARTING] = STEP_STARTING,
-        [SLOT_PROVING] = STEP_READY,  [SLOT_UP] = STEP_DONE,
-        [SLOT_BACKOFF] = STEP_FAILED, [SLOT_ENDING] = NOT_YET,
-        [SLOT_FAILING] = STEP_FAILED, [SLOT_REPLACING] = STEP_DONE,
-        [SLOT_SETTLING] = STEP_DONE,  [SLOT_HANDOVER] = STEP_DONE,
-        [SLOT_STOPPING] = STEP_FAILED};
+        [SLOT_DOWN] = STEP_FAILED,    [SLOT_STARTING] = STEP_STARTING, [SLOT_PROVING] = STEP_READY,
+        [SLOT_UP] = STEP_DONE,        [SLOT_BACKOFF] = STEP_FAILED,    [SLOT_ENDING] = NOT_YET,
+        [SLOT_FAILING] = STEP_FAILED, [SLOT_REPLACING] = STEP_DONE,    [SLOT_SETTLING] = STEP_DONE,
+        [SLOT_HANDOVER] = STEP_DONE,  [SLOT_STOPPING] = STEP_FAILED};
 
     return s ? steps[s->state] : STEP_FAILED;
 }

@@ -1,5 +1,5 @@
-/* Clients of the control socket that wait for something that takes its time, and what they are told:
- * one JSON object a line, the last one with the result. */
+/* Clients of the control socket that wait for something that takes its time, and what they are
+ * told: one JSON object a line, the last one with the result. */
 #ifndef PREFORKD_INTERFACE_PROGRESS_H
 #define PREFORKD_INTERFACE_PROGRESS_H
 
@@ -39,8 +39,7 @@ void progress_free(struct progress *p);
 /* The client of the request waits for the operation from now on; its reply is the stream. `number`
  * tells reloads apart. NULL: too many wait already, or no memory, which the reply then tells. */
 struct progress_client *progress_wait(struct progress *p, enum progress_kind kind, uint64_t number,
-                                      const struct http_request *request,
-                                      struct http_reply *reply);
+                                      const struct http_request *request, struct http_reply *reply);
 
 /* For PROGRESS_SLOTS: slots [from, to) of a pool are to be up, or gone. May be called for several
  * pools. Without memory the client will hear that it failed. */
@@ -55,8 +54,7 @@ void progress_step(struct progress *p, enum progress_kind kind, uint64_t number,
                    const struct progress_step *step);
 
 /* The end, for everyone who waits for this kind up to `number`. `reason` NULL: it succeeded. */
-void progress_end(struct progress *p, enum progress_kind kind, uint64_t number,
-                  const char *reason);
+void progress_end(struct progress *p, enum progress_kind kind, uint64_t number, const char *reason);
 
 /* After changes, from the loop: looks how far the slots of PROGRESS_SLOTS are. */
 void progress_look(struct progress *p);

@@ -218,8 +218,8 @@ void reload_outcome(struct reload *r, struct pool *p, int slot, bool ok)
     struct slot *s = p->slots[slot];
     bool forward;
 
-    if (!plan)
-        return;
+    if (!plan || !rollout_is_busy(&plan->rollout, slot))
+        return; /* of a worker's own start, and none of ours */
     forward = !r->back && plan->rollout.phase == ROLLOUT_FORWARD;
     if (ok || r->back) {
         rollout_done(&plan->rollout, slot);

@@ -1,7 +1,5 @@
 #include "interface/restart.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
 
 static void schedule(struct restart *r)
@@ -18,7 +16,7 @@ static void finish(struct restart *r, bool ok)
     if (ok)
         log_info(&who, "restart complete");
     else
-        log_error(&who, "restart failed: %s", r->reason);
+        log_error(&who, "restart failed: %s", r->why.text);
     rollout_free(&r->rollout);
     r->pool = NULL;
     r->ops->ended(r->data, ok);
@@ -59,15 +57,17 @@ int restart_begin(struct restart *r, struct pool *p, int slot)
         return err;
     r->pool = p;
     r->first = slot < 0 ? 0 : slot;
-    r->reason[0] = '\0';
+    r->why.text[0] = '\0';
     log_info(&(struct log_who){.pool = pool_name(p), .slot = slot}, "restart begins");
     schedule(r);
     return 0;
 }
 
+/* Whether it replaces the slot right now. */
 static bool is_of(const struct restart *r, const struct pool *p, int slot)
 {
-    return r->pool && r->pool == p && slot >= r->first && slot < r->first + r->rollout.nslots;
+    return r->pool && r->pool == p && slot >= r->first &&
+           rollout_is_busy(&r->rollout, slot - r->first);
 }
 
 void restart_outcome(struct restart *r, const struct pool *p, int slot, bool ok)
@@ -79,8 +79,7 @@ void restart_outcome(struct restart *r, const struct pool *p, int slot, bool ok)
         r->ops->step(r->data, p, slot, STEP_DONE, NULL);
     } else {
         if (r->rollout.phase == ROLLOUT_FORWARD)
-            snprintf(r->reason, sizeof(r->reason), "%s slot %d: %s", pool_name(p), slot,
-                     p->slots[slot]->reason);
+            why_fail(&r->why, 0, "%s slot %d: %s", pool_name(p), slot, p->slots[slot]->reason);
         rollout_failed(&r->rollout, slot - r->first);
         r->ops->step(r->data, p, slot, STEP_FAILED, p->slots[slot]->reason);
     }
@@ -89,7 +88,7 @@ void restart_outcome(struct restart *r, const struct pool *p, int slot, bool ok)
 
 void restart_worker_ready(struct restart *r, const struct pool *p, int slot)
 {
-    if (is_of(r, p, slot) && rollout_is_busy(&r->rollout, slot - r->first))
+    if (is_of(r, p, slot))
         r->ops->step(r->data, p, slot, STEP_READY, NULL);
 }
 
@@ -98,7 +97,7 @@ void restart_abandon(struct restart *r)
     if (!r->pool)
         return;
     ev_timer_stop(r->loop, &r->kick);
-    snprintf(r->reason, sizeof(r->reason), "the master stops");
+    why_fail(&r->why, 0, "the master stops");
     finish(r, false);
 }
 

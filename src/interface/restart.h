@@ -18,7 +18,7 @@ struct restart {
     const struct restart_ops *ops;
     void *data;
     struct pool *pool; /* NULL: none runs */
-    char reason[512];  /* of a failure */
+    struct why why;    /* of a failure */
 
     /* private */
     struct rollout rollout;

@@ -18,15 +18,23 @@ int scale_parse(const char *text, int now, int *n, struct why *why)
     return 0;
 }
 
-int scale_pool(const struct status *s, struct pool *p, int n, struct why *why)
+int scale_check(const struct status *s, int n, struct why *why)
 {
     int r = status_check_idle(s, why);
 
     if (r == 0 && (n < 1 || n > WORKERS_MAX))
         r = why_fail(why, -ERANGE, "workers stay within 1..%d", WORKERS_MAX);
+    return r;
+}
+
+int scale_pool(struct pool *p, int n, struct why *why)
+{
+    const struct log_who who = {.pool = pool_name(p), .slot = -1};
+    int r = pool_set_workers(p, n, why);
+
     if (r == 0)
-        r = pool_set_workers(p, n, why);
-    if (r == 0)
-        log_info(&(struct log_who){.pool = pool_name(p), .slot = -1}, "workers: now %d", n);
+        log_info(&who, "workers: now %d", n);
+    else
+        log_error(&who, "workers: %s", why->text);
     return r;
 }

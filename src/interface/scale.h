@@ -8,8 +8,12 @@
  * reason. */
 int scale_parse(const char *text, int now, int *n, struct why *why);
 
-/* Until the next reload. -EBUSY during a reload, restart or stop, -ERANGE, or what the new slots'
- * sockets say; with the reason. */
-int scale_pool(const struct status *s, struct pool *p, int n, struct why *why);
+/* Whether it may be `n` now: 0, -EBUSY during a reload, restart or stop, -ERANGE; with the reason.
+ */
+int scale_check(const struct status *s, int n, struct why *why);
+
+/* Makes it so until the next reload, and tells the log. What new slots' sockets say, with the
+ * reason. */
+int scale_pool(struct pool *p, int n, struct why *why);
 
 #endif

@@ -51,6 +51,9 @@ enum MHD_Result http_on_request(void *data, struct MHD_Connection *connection, c
                                 const char *method, const char *version, const char *upload,
                                 size_t *upload_size, void **context);
 
+/* Lets the library run in the next turn of the loop. */
+void http_wake(struct http_server *s);
+
 /* Forgets the answers that are kept: nobody asks any more. */
 void http_drop_kept(struct http_server *s);
 

@@ -137,6 +137,7 @@ static void resume(struct http_stream *stream)
     stream->suspended = false;
     ev_io_stop(stream->server->loop, &stream->client);
     MHD_resume_connection(stream->connection);
+    http_wake(stream->server); /* without threads the library does not wake itself */
 }
 
 static void suspend(struct http_stream *stream)
@@ -309,6 +310,11 @@ void http_drop_kept(struct http_server *s)
 }
 
 /* Made anew, for as long as its making is worth. */
+static int fd_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
+
 static enum MHD_Result answer_costly(struct http_server *s, const struct http_request *request)
 {
     struct http_kept *kept = &s->kept[request->route - s->config->routes];
@@ -356,6 +362,9 @@ enum MHD_Result http_on_request(void *data, struct MHD_Connection *connection, c
     if (!is_allowed(route->allow, method))
         return send_error(s, connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method not allowed",
                           route->allow);
-    return answer(s, &(struct http_request){
-                         .method = method, .route = route, .server = s, .connection = connection});
+    return answer(s, &(struct http_request){.method = method,
+                                            .route = route,
+                                            .fd = fd_of(connection),
+                                            .server = s,
+                                            .connection = connection});
 }

@@ -87,6 +87,12 @@ static void put_out_late(struct http_server *s)
         http_conn_put_out(s, c);
 }
 
+static void arm(struct http_server *s, double seconds)
+{
+    ev_timer_set(&s->timer, seconds, 0.);
+    ev_timer_start(s->loop, &s->timer);
+}
+
 /* Runs the library and arms the timer for what is to come; no timer when nothing is. */
 static void run(struct http_server *s)
 {
@@ -101,10 +107,14 @@ static void run(struct http_server *s)
     if (MHD_get_timeout(s->daemon, &library_ms) == MHD_YES && (int64_t)library_ms < wait_ms)
         wait_ms = (int64_t)library_ms;
     ev_timer_stop(s->loop, &s->timer);
-    if (wait_ms == INT64_MAX)
-        return;
-    ev_timer_set(&s->timer, wait_ms > 0 ? (double)wait_ms / 1000 : 0., 0.);
-    ev_timer_start(s->loop, &s->timer);
+    if (wait_ms < INT64_MAX)
+        arm(s, wait_ms > 0 ? (double)wait_ms / 1000 : 0.);
+}
+
+void http_wake(struct http_server *s)
+{
+    ev_timer_stop(s->loop, &s->timer);
+    arm(s, 0.);
 }
 
 /* --- Accepting --- */

@@ -14,6 +14,7 @@ struct http_stream;
 struct http_request {
     const char *method; /* one of the route's */
     const struct http_route *route;
+    int fd;                     /* the connection's, to ask who it is */
     struct http_server *server; /* private, as the next one */
     void *connection;
 };

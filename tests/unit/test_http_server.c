@@ -20,7 +20,8 @@ static struct http_server *server;
 static struct sockaddr_storage address;
 static socklen_t address_len;
 static unsigned requests;
-static bool last_verbose;
+static char last_verbose[8];
+static int verbose_result;
 static char last_method[16];
 static char last_path[256];
 static size_t big_body;
@@ -29,20 +30,74 @@ static void handle(void *data, const struct http_request *request, struct http_r
 {
     cr_assert_eq(data, &requests);
     requests++;
-    last_verbose = request->verbose;
+    verbose_result = http_argument(request, "verbose", last_verbose, sizeof(last_verbose));
     snprintf(last_method, sizeof(last_method), "%s", request->method);
-    snprintf(last_path, sizeof(last_path), "%s", request->path);
-    if (!streq(request->path, "/")) {
-        reply->status = 404;
-        buf_puts(&reply->body, "not found\n");
-        return;
-    }
-    buf_puts(&reply->body, request->verbose ? "verbose\n" : "hello\n");
+    snprintf(last_path, sizeof(last_path), "%s", request->route->path);
+    buf_puts(&reply->body, verbose_result ? "verbose\n" : "hello\n");
     for (size_t i = 0; i < big_body; i++)
         buf_putc(&reply->body, 'x');
 }
 
-static void open_on(int fd, const struct http_limits *limits)
+static void tell(struct http_reply *reply, const char *error)
+{
+    buf_printf(&reply->body, "%s\n", error);
+}
+
+static struct http_stream *stream;
+static unsigned gone;
+
+static void on_gone(void *data)
+{
+    cr_assert_eq(data, &requests);
+    stream = NULL;
+    gone++;
+}
+
+static void handle_stream(void *data, const struct http_request *request, struct http_reply *reply)
+{
+    if (http_stream_open(request, reply, on_gone, data) < 0)
+        reply->status = 503;
+    else
+        stream = reply->stream;
+}
+
+static void handle_costly(void *data UNUSED, const struct http_request *request UNUSED,
+                          struct http_reply *reply)
+{
+    int64_t until = clock_ms() + 20;
+
+    requests++;
+    while (clock_ms() < until)
+        ;
+    buf_printf(&reply->body, "%u", requests);
+}
+
+static bool is_admitted = true;
+
+static bool admits(void *data UNUSED, int fd)
+{
+    cr_assert_geq(fd, 0);
+    return is_admitted;
+}
+
+static const struct http_route routes[] = {
+    {"/", "GET, HEAD", handle, false},
+    {"/stream", "POST", handle_stream, false},
+    {"/costly", "GET, HEAD", handle_costly, true},
+};
+
+static struct http_config config = {
+    .memory = MEMORY,
+    .streams = 3,
+    .stream_buffer = 100000,
+    .routes = routes,
+    .nroutes = ARRAY_SIZE(routes),
+    .tell = tell,
+    .admits = admits,
+    .refusal = "HTTP/1.1 403 Forbidden\r\n\r\n",
+};
+
+static void open_on(int fd, unsigned connections, int64_t deadline_ms)
 {
     signal(SIGPIPE, SIG_IGN);
     cr_assert_geq(fd, 0);
@@ -50,7 +105,9 @@ static void open_on(int fd, const struct http_limits *limits)
     address_len = sizeof(address);
     cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &address_len), 0);
     loop = ev_loop_new(EVFLAG_AUTO);
-    cr_assert_eq(http_server_open(loop, fd, limits, handle, &requests, &server), 0);
+    config.connections = connections;
+    config.deadline_ms = deadline_ms;
+    cr_assert_eq(http_server_open(loop, fd, &config, &requests, &server), 0);
 }
 
 static void open_with(unsigned connections, int64_t deadline_ms)
@@ -59,7 +116,7 @@ static void open_with(unsigned connections, int64_t deadline_ms)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     cr_assert_eq(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-    open_on(fd, &(struct http_limits){connections, deadline_ms, MEMORY});
+    open_on(fd, connections, deadline_ms);
 }
 
 /* A client whose writes and reads never wait: the server runs in the same thread. */
@@ -190,6 +247,36 @@ static unsigned turns(void)
     return ev_iteration(loop) - before;
 }
 
+/* A client whose request for a stream is being served. */
+static int open_stream(void)
+{
+    static const char request[] = "POST /stream HTTP/1.1\r\nHost: a\r\n\r\n";
+    int fd = client();
+
+    stream = NULL;
+    cr_assert_eq(send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL), sizeof(request) - 1);
+    for (int64_t until = clock_ms() + PATIENCE_MS; !stream && clock_ms() < until;)
+        step();
+    cr_assert(stream);
+    return fd;
+}
+
+static void wait_for_text(int fd, const char *text)
+{
+    CLEANUP_BUF struct buf seen = BUF_INIT;
+    char chunk[4096];
+
+    for (int64_t until = clock_ms() + PATIENCE_MS; clock_ms() < until; step()) {
+        ssize_t n = recv(fd, chunk, sizeof(chunk), 0);
+
+        if (n > 0)
+            buf_append(&seen, chunk, (size_t)n);
+        if (strstr(buf_str(&seen), text))
+            return;
+    }
+    cr_assert_fail("no %s in: %s", text, buf_str(&seen));
+}
+
 static void tear_down(void)
 {
     if (!server)
@@ -267,10 +354,14 @@ static const struct {
     {"GET / HTTP/1.1\nHost: a\n\n", 0, 200, "/"},
     {"\r\n\r\nGET / HTTP/1.1" HOST "\r\n", 0, 200, "/"},
     {"GET /? HTTP/1.1" HOST "\r\n", 0, 200, "/"},
-    {"GET //healthz HTTP/1.1" HOST "\r\n", 0, 404, "//healthz"},
-    {"GET /%2e%00 HTTP/1.1" HOST "\r\n", 0, 404, "/%2e%00"},
-    {"GET /a b HTTP/1.1" HOST "\r\n", 0, 404, "/a b"},
-    {"GET http://a/ HTTP/1.1" HOST "\r\n", 0, 404, "http://a/"},
+    {"GET //stream HTTP/1.1" HOST "\r\n", 0, 404, ""},
+    {"GET //costly HTTP/1.1" HOST "\r\n", 0, 404, ""},
+    {"GET /cos%74ly HTTP/1.1" HOST "\r\n", 0, 404, ""},
+    {"GET /costly/ HTTP/1.1" HOST "\r\n", 0, 404, ""},
+    {"POST /nothing HTTP/1.1" HOST "\r\n", 0, 404, ""},
+    {"GET /%2e%00 HTTP/1.1" HOST "\r\n", 0, 404, ""},
+    {"GET /a b HTTP/1.1" HOST "\r\n", 0, 404, ""},
+    {"GET http://a/ HTTP/1.1" HOST "\r\n", 0, 404, ""},
     {"GET / HTTP/1.1" HOST "Content-Length: 5\r\n\r\nhello", 0, 200, "/"},
     {"GET / HTTP/1.1" HOST "Content-Length: 500000000\r\n\r\nhello", 0, 200, "/"},
     {"GET / HTTP/1.1" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 0, 200,
@@ -362,8 +453,88 @@ Test(http_requests, verbose_is_a_key_of_the_query)
 
         buf_printf(&request, "GET %s HTTP/1.1" HOST "\r\n", targets[i].target);
         status_to(buf_str(&request));
-        cr_expect_eq(last_verbose, targets[i].verbose, "%s", targets[i].target);
+        cr_expect_eq(verbose_result != 0, targets[i].verbose, "%s", targets[i].target);
     }
+}
+
+Test(http_requests, arguments_are_decoded)
+{
+    static const struct {
+        const char *query;
+        int result;
+        const char *value;
+    } queries[] = {
+        {"?verbose=a%20b", 1, "a b"},
+        {"?verbose=%2B1", 1, "+1"},
+        {"?verbose=%2b%41", 1, "+A"},
+        {"?verbose", 1, ""},
+        {"?verbose=", 1, ""},
+        {"?x=1&verbose=yes", 1, "yes"},
+        {"?verbose=1234567", 1, "1234567"},
+        {"?verbose=12345678", -EINVAL, NULL},
+        {"?verbose=%00", -EINVAL, NULL},
+        {"?verbose=%", -EINVAL, NULL},
+        {"?verbose=%4", -EINVAL, NULL},
+        {"?verbose=%4g", -EINVAL, NULL},
+        {"?verbose=%g4", -EINVAL, NULL},
+        {"?other=1", 0, NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(queries); i++) {
+        CLEANUP_BUF struct buf request = BUF_INIT;
+
+        buf_printf(&request, "GET /%s HTTP/1.1" HOST "\r\n", queries[i].query);
+        cr_expect_eq(status_to(buf_str(&request)), 200);
+        cr_expect_eq(verbose_result, queries[i].result, "%s: %d", queries[i].query, verbose_result);
+        if (queries[i].value)
+            cr_expect_str_eq(last_verbose, queries[i].value);
+    }
+}
+
+Test(http_requests, each_route_has_its_methods)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+
+    ask("GET /stream HTTP/1.1" HOST "\r\n", &answer);
+    cr_expect_eq(status_of(&answer), 405);
+    cr_expect(strstr(buf_str(&answer), "\r\nAllow: POST\r\n"));
+    cr_expect(strstr(buf_str(&answer), "\r\n\r\nmethod not allowed\n"));
+    cr_expect_eq(status_to("HEAD /stream HTTP/1.1" HOST "\r\n"), 405);
+    cr_expect_eq(status_to("POST /costly HTTP/1.1" HOST "\r\n"), 405);
+}
+
+Test(http_requests, a_costly_answer_is_given_again)
+{
+    CLEANUP_BUF struct buf first = BUF_INIT;
+    CLEANUP_BUF struct buf second = BUF_INIT;
+    int fd = client(); /* the answer is kept as long as somebody is there */
+
+    wait_for_connections(1);
+    ask("GET /costly HTTP/1.1" HOST "\r\n", &first);
+    ask("GET /costly HTTP/1.1" HOST "\r\n", &second);
+    cr_expect_str_eq(buf_str(&first), buf_str(&second));
+    cr_expect_eq(requests, 1);
+    close(fd);
+    wait_for_connections(0);
+    cr_expect_eq(status_to("HEAD /costly HTTP/1.1" HOST "\r\n"), 200);
+    cr_expect_eq(requests, 2);
+}
+
+Test(http_requests, who_is_not_admitted_is_told_and_gets_no_place)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+    unsigned before = descriptors();
+    int fd;
+
+    is_admitted = false;
+    fd = client();
+    converse(fd, "", 0, &answer);
+    close(fd);
+    cr_expect_eq(status_of(&answer), 403);
+    cr_expect_eq(http_server_connections(server), 0);
+    cr_expect_eq(descriptors(), before);
+    is_admitted = true;
+    cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
 }
 
 Test(http_requests, one_byte_at_a_time)
@@ -635,7 +806,7 @@ Test(http_limits, a_broken_listening_socket_does_not_turn_the_loop)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    open_on(fd, &(struct http_limits){CONNECTIONS, 60000, MEMORY});
+    open_on(fd, CONNECTIONS, 60000);
     cr_assert_eq(shutdown(fd, SHUT_RDWR), 0);
     cr_expect_lt(turns(), 10);
     cr_assert_eq(listen(fd, 16), 0);
@@ -653,8 +824,148 @@ Test(http_limits, serves_a_unix_socket)
     cr_assert(mkdtemp(dir));
     snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", dir);
     cr_assert_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
-    open_on(fd, &(struct http_limits){CONNECTIONS, 60000, MEMORY});
+    open_on(fd, CONNECTIONS, 60000);
     cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
     unlink(un.sun_path);
     rmdir(dir);
+}
+
+/* --- Streams --- */
+
+TestSuite(http_streams, .init = set_up, .fini = tear_down, .timeout = 60);
+
+Test(http_streams, pieces_arrive_when_they_are_pushed)
+{
+    int fd = open_stream();
+
+    wait_for_text(fd, "\r\n\r\n");
+    http_stream_push(stream, "one\n", 4);
+    wait_for_text(fd, "one\n");
+    http_stream_push(stream, "two\n", 4);
+    http_stream_push(stream, "three\n", 6);
+    wait_for_text(fd, "two\nthree\n");
+    http_stream_push(stream, "four\n", 5);
+    http_stream_end(stream);
+    wait_for_text(fd, "0\r\n\r\n");
+    wait_for_connections(0);
+    cr_expect_eq(gone, 0);
+    cr_expect(idle());
+    close(fd);
+}
+
+Test(http_streams, no_timer_runs_while_nothing_is_said)
+{
+    int fd = open_stream();
+    unsigned n;
+
+    wait_for_text(fd, "\r\n\r\n");
+    n = turns();
+    cr_expect_leq(n, 3, "%u turns", n);
+    close(fd);
+}
+
+Test(http_streams, a_client_that_goes_is_noticed)
+{
+    unsigned before = descriptors();
+
+    for (int i = 0; i < 20; i++) {
+        int fd = open_stream();
+
+        close(fd);
+        wait_for_connections(0);
+    }
+    cr_expect_eq(gone, 20);
+    cr_expect_eq(descriptors(), before);
+    cr_expect(idle());
+}
+
+Test(http_streams, a_client_that_says_more_is_borne)
+{
+    int fd = open_stream();
+
+    wait_for_text(fd, "\r\n\r\n");
+    for (int i = 0; i < 10; i++) {
+        send(fd, "more", 4, MSG_NOSIGNAL);
+        step();
+    }
+    cr_expect_leq(turns(), 5);
+    http_stream_push(stream, "one\n", 4);
+    wait_for_text(fd, "one\n");
+    close(fd);
+}
+
+Test(http_streams, a_reader_that_never_reads_is_put_out)
+{
+    char line[1000];
+    int fd = open_stream();
+    unsigned pushed = 0;
+
+    memset(line, 'x', sizeof(line));
+    for (int64_t until = clock_ms() + PATIENCE_MS; !gone && clock_ms() < until; pushed++) {
+        http_stream_push(stream, line, sizeof(line));
+        ev_run(loop, EVRUN_NOWAIT);
+    }
+    cr_expect_eq(gone, 1);
+    cr_expect_lt(pushed, 100000, "%u pieces", pushed);
+    wait_for_connections(0);
+    close(fd);
+}
+
+Test(http_streams, the_end_has_a_deadline)
+{
+    char line[1000] = "";
+    int fd;
+
+    config.deadline_ms = 100;
+    fd = open_stream();
+    for (int i = 0; i < 90; i++) {
+        http_stream_push(stream, line, sizeof(line));
+        ev_run(loop, EVRUN_NOWAIT);
+    }
+    http_stream_end(stream);
+    wait_for_connections(0);
+    cr_expect_eq(gone, 0);
+    close(fd);
+}
+
+Test(http_streams, they_are_bounded_and_leave_room)
+{
+    int fds[3];
+
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = open_stream();
+    cr_expect_eq(status_to("POST /stream HTTP/1.1" HOST "\r\n"), 503);
+    for (int i = 0; i < 50; i++)
+        client();
+    cr_expect_eq(status_to("GET / HTTP/1.1" HOST "\r\n"), 200);
+    cr_expect_eq(gone, 0, "streams are not put out for others");
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+}
+
+Test(http_streams, close_ends_them)
+{
+    unsigned before = descriptors();
+    int fd = open_stream();
+
+    http_server_close(server);
+    server = NULL;
+    cr_expect_eq(gone, 1);
+    wait_for_end(fd);
+    close(fd);
+    cr_expect_leq(descriptors(), before);
+}
+
+Test(http_streams, flush_brings_the_last_line_out)
+{
+    CLEANUP_BUF struct buf answer = BUF_INIT;
+    int fd = open_stream();
+
+    http_stream_push(stream, "last\n", 5);
+    http_stream_end(stream);
+    http_server_flush(server);
+    http_server_close(server);
+    server = NULL;
+    wait_for_text(fd, "last\n\r\n0\r\n\r\n");
+    close(fd);
 }
