@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "policy/adoption.h"
+#include "policy/output_line.h"
 #include "policy/sockspec.h"
 #include "policy/words.h"
 
@@ -340,10 +341,17 @@ static const char *const log_level_words[] = {[LOG_LEVEL_ERROR] = "error",
                                               NULL};
 static const char *const accept_words[] = {
     [ACCEPT_PER_WORKER] = "per-worker", [ACCEPT_SHARED] = "shared", NULL};
-static const char *const balance_words[] = {
-    [BALANCE_HASH] = "hash", [BALANCE_RANDOM] = "random", [BALANCE_CPU] = "cpu", NULL};
+static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
+                                            [BALANCE_RANDOM] = "random",
+                                            [BALANCE_ROUND_ROBIN] = "round-robin",
+                                            [BALANCE_CPU] = "cpu",
+                                            NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
+static const char *const output_words[] = {
+    [OUTPUT_INHERIT] = "inherit", [OUTPUT_TAG] = "tag", [OUTPUT_JSON] = "json", NULL};
+static const char *const overflow_words[] = {
+    [OVERFLOW_WAIT] = "wait", [OVERFLOW_DROP] = "drop", NULL};
 static const char *const ready_words[] = {[READY_AUTO] = "auto",
                                           [READY_NOTIFY] = "notify",
                                           [READY_LISTEN] = "listen",
@@ -607,4 +615,6 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(ADOPT, adopt_words),
     CHOICE(BALANCE, balance_words),
     CHOICE(READY, ready_words),
+    CHOICE(OUTPUT, output_words),
+    CHOICE(OVERFLOW, overflow_words),
 };
