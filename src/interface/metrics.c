@@ -160,6 +160,16 @@ static void collect_starts(struct scrape *s)
     each_pool(s, collect_starts_of);
 }
 
+static void collect_output_dropped_of(struct scrape *s, const struct pool *p)
+{
+    put_of_pool(s, p, NULL, NULL, (double)p->gen->losses->lines);
+}
+
+static void collect_output_dropped(struct scrape *s)
+{
+    each_pool(s, collect_output_dropped_of);
+}
+
 /* Slots --------------------------------------------------------------------------------------- */
 
 static void put_of_slot(struct scrape *s, const struct pool *p, int slot, const char *label,
@@ -285,6 +295,8 @@ static const struct {
     {{"preforkd_worker_start_seconds", "histogram",
       "From the fork of a worker until it was ready."},
      collect_starts},
+    {{"preforkd_output_dropped_total", "counter", "Lines of workers that were never written."},
+     collect_output_dropped},
     {{"preforkd_accept_queue", "gauge", "Connections that wait to be accepted."}, collect_queues},
     {{"preforkd_worker_resident_memory_bytes", "gauge", "Resident memory of a slot's worker."},
      collect_memory},

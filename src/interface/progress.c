@@ -100,6 +100,24 @@ static const struct worker *worker_of(const struct progress_step *s)
     return slot->next ? slot->next : slot->cur;
 }
 
+/* What the worker said last that failed, when its output is captured. */
+static void push_output(struct progress_client *c, const struct progress_step *s)
+{
+    const struct slot *slot = s->slot < s->pool->nslots ? s->pool->slots[s->slot] : NULL;
+    const struct last_lines *last = slot ? slot->last_output : NULL;
+
+    for (unsigned i = 0; last && i < last_lines_count(last); i++) {
+        char line[LAST_LINE_LENGTH + 1];
+        size_t len;
+        const char *text = last_lines_get(last, i, &len);
+
+        memcpy(line, text, len);
+        line[len] = '\0';
+        push(c, json_pack("{ss ss si so}", "event", "output", "pool", pool_name(s->pool), "slot",
+                          s->slot, "line", json_text(line)));
+    }
+}
+
 static void push_step(struct progress_client *c, const char *pool, const struct progress_step *s)
 {
     const struct worker *w = s->pool ? worker_of(s) : NULL;
@@ -112,6 +130,8 @@ static void push_step(struct progress_client *c, const char *pool, const struct 
     if (s->reason)
         json_object_set_new(json, "reason", json_text(s->reason));
     push(c, json);
+    if (s->step == STEP_FAILED && s->pool)
+        push_output(c, s);
 }
 
 static void end(struct progress_client *c, const char *reason)

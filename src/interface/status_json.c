@@ -1,8 +1,5 @@
 #include "interface/status_json.h"
 
-#include <stdio.h>
-#include <time.h>
-
 #include "base/clock.h"
 #include "base/sys.h"
 #include "cluster/steering.h"
@@ -20,20 +17,12 @@ static json_t *seconds_json(int64_t ms)
     return json_real((double)ms / 1000.);
 }
 
-/* "2026-11-21T04:05:06.789Z", null for never. */
+/* null for never. */
 static json_t *time_json(int64_t wall_ms)
 {
-    time_t seconds = (time_t)(wall_ms / 1000);
-    char text[40];
-    struct tm tm;
-    size_t len;
+    char text[CLOCK_WALL_TEXT];
 
-    if (wall_ms == 0)
-        return json_null();
-    gmtime_r(&seconds, &tm);
-    len = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text + len, sizeof(text) - len, ".%03dZ", (int)(wall_ms % 1000));
-    return json_string(text);
+    return wall_ms == 0 ? json_null() : json_string(clock_wall_text(wall_ms, text));
 }
 
 static json_t *number_or_null(int64_t n)

@@ -1,3 +1,5 @@
+#include "mechanism/http_server.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>

@@ -855,13 +855,8 @@ Test(http_streams, pieces_arrive_when_they_are_pushed)
 
 Test(http_streams, no_timer_runs_while_nothing_is_said)
 {
-    int fd = open_stream();
-    unsigned n;
-
-    wait_for_text(fd, "\r\n\r\n");
-    n = turns();
-    cr_expect_leq(n, 3, "%u turns", n);
-    close(fd);
+    wait_for_text(open_stream(), "\r\n\r\n");
+    cr_expect_leq(turns(), 3);
 }
 
 Test(http_streams, a_client_that_goes_is_noticed)
