@@ -225,6 +225,13 @@ static void on_outcome(void *data, struct pool *p, int slot, bool ok)
     c->ops->outcome(c->data, p, slot, ok);
 }
 
+static void on_ready(void *data, struct pool *p, int slot)
+{
+    struct cluster *c = data;
+
+    c->ops->ready(c->data, p, slot);
+}
+
 /* Whether trying again later can help: limits of the system, a binary that is just being written.
  */
 static bool is_passing(int err)
@@ -250,5 +257,6 @@ static void on_start_failed(void *data, struct pool *p, const struct spawn_error
 static const struct pool_ops pool_ops = {
     .changed = on_changed,
     .outcome = on_outcome,
+    .ready = on_ready,
     .start_failed = on_start_failed,
 };

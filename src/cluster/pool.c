@@ -331,6 +331,14 @@ static bool must_listen(void *data, struct slot *s)
     return p->discovery.n > 0;
 }
 
+static void on_ready(void *data, struct slot *s, const struct worker *w)
+{
+    struct pool *p = data;
+
+    histogram_add(&p->start_times, w->ready_ms - w->started_ms);
+    p->ops->ready(p->data, p, s->index);
+}
+
 static void on_restarted(void *data, struct slot *s UNUSED, enum restart_reason reason)
 {
     struct pool *p = data;
@@ -354,6 +362,7 @@ static const struct slot_ops slot_ops = {
     .listen = on_listen,
     .must_listen = must_listen,
     .own_sockets = on_own_sockets,
+    .ready = on_ready,
     .restarted = on_restarted,
     .start_failed = on_start_failed,
 };
@@ -393,5 +402,25 @@ bool pool_has_failures(const struct pool *p)
     for (int i = 0; i < p->nslots; i++)
         if (p->slots[i]->failures > 0)
             return true;
+    return false;
+}
+
+static bool is_process_of(const struct worker *w, pid_t pid)
+{
+    for (; w; w = w->link)
+        if (w->pid == pid || w->main_pid == pid)
+            return true;
+    return false;
+}
+
+bool pool_has_process(const struct pool *p, pid_t pid)
+{
+    for (int i = 0; i < p->nslots; i++) {
+        const struct slot *s = p->slots[i];
+
+        if (is_process_of(s->cur, pid) || is_process_of(s->next, pid) ||
+            is_process_of(s->leaving, pid))
+            return true;
+    }
     return false;
 }

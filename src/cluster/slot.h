@@ -25,6 +25,7 @@ struct slot_ops {
     int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
     bool (*must_listen)(void *data, struct slot *s);
     int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);
+    void (*ready)(void *data, struct slot *s, const struct worker *w);
     /* a worker is started that is not the slot's first */
     void (*restarted)(void *data, struct slot *s, enum restart_reason reason);
     /* a worker never came to run its program; `w` is NULL when there was no process */
