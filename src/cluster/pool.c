@@ -82,6 +82,14 @@ static void trim(struct pool *p)
 
 /* Slots that come and go ----------------------------------------------------------------------- */
 
+static void watch_retirement(struct pool *p)
+{
+    if (ev_is_active(&p->retirement))
+        return;
+    ev_timer_set(&p->retirement, RETIREMENT_POLL_S, RETIREMENT_POLL_S);
+    ev_timer_start(p->starts_due->loop, &p->retirement);
+}
+
 /* A slot that serves first loses its new connections, then serves those that wait, then stops. */
 static void retire(struct pool *p, struct slot *s)
 {
@@ -89,10 +97,7 @@ static void retire(struct pool *p, struct slot *s)
         return;
     s->retiring_ms = clock_ms();
     steering_note(&p->discovery, p->gen, s);
-    if (!ev_is_active(&p->retirement)) {
-        ev_timer_set(&p->retirement, RETIREMENT_POLL_S, RETIREMENT_POLL_S);
-        ev_timer_start(p->starts_due->loop, &p->retirement);
-    }
+    watch_retirement(p);
 }
 
 static void hire(struct pool *p, struct slot *s)
@@ -181,6 +186,16 @@ void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
         slot_post(p->slots[i], EVENT_START);
+}
+
+void pool_resume(struct pool *p)
+{
+    for (int i = 0; i < p->nslots; i++) {
+        if (p->slots[i]->retiring_ms > 0)
+            watch_retirement(p);
+        steering_note(&p->discovery, p->gen, p->slots[i]);
+    }
+    pool_steer(p);
 }
 
 void pool_stop(struct pool *p)
@@ -304,6 +319,14 @@ static bool must_listen(void *data, struct slot *s)
     return p->discovery.n > 0;
 }
 
+static void on_ready(void *data, struct slot *s, const struct worker *w)
+{
+    struct pool *p = data;
+
+    histogram_add(&p->start_times, w->ready_ms - w->started_ms);
+    p->ops->ready(p->data, p, s->index);
+}
+
 static void on_restarted(void *data, struct slot *s UNUSED, enum restart_reason reason)
 {
     struct pool *p = data;
@@ -327,6 +350,7 @@ static const struct slot_ops slot_ops = {
     .listen = on_listen,
     .must_listen = must_listen,
     .own_sockets = on_own_sockets,
+    .ready = on_ready,
     .restarted = on_restarted,
     .start_failed = on_start_failed,
 };
@@ -366,5 +390,25 @@ bool pool_has_failures(const struct pool *p)
     for (int i = 0; i < p->nslots; i++)
         if (p->slots[i]->failures > 0)
             return true;
+    return false;
+}
+
+static bool is_process_of(const struct worker *w, pid_t pid)
+{
+    for (; w; w = w->link)
+        if (w->pid == pid || w->main_pid == pid)
+            return true;
+    return false;
+}
+
+bool pool_has_process(const struct pool *p, pid_t pid)
+{
+    for (int i = 0; i < p->nslots; i++) {
+        const struct slot *s = p->slots[i];
+
+        if (is_process_of(s->cur, pid) || is_process_of(s->next, pid) ||
+            is_process_of(s->leaving, pid))
+            return true;
+    }
     return false;
 }

@@ -24,6 +24,7 @@ struct slot_ops {
     int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
     bool (*must_listen)(void *data, struct slot *s);
     int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);
+    void (*ready)(void *data, struct slot *s, const struct worker *w);
     /* a worker is started that is not the slot's first */
     void (*restarted)(void *data, struct slot *s, enum restart_reason reason);
     /* a worker never came to run its program; `w` is NULL when there was no process */
@@ -73,6 +74,11 @@ void slot_sick(struct slot *s, enum restart_reason reason, const char *what);
 
 /* What the next start uses. */
 void slot_want(struct slot *s, struct generation *wanted);
+
+/* As of worker_save(): the state of a slot, and how another program puts it into a slot that is
+ * down. A start that had not come to its turn is due again. */
+void slot_save(struct slot *s, struct handover *h, json_t *out);
+int slot_resume(struct slot *s, const json_t *saved);
 
 /* A child of the master ended; whether it was one of this slot's. */
 bool slot_child_gone(struct slot *s, pid_t pid, int code, int status);
