@@ -28,6 +28,7 @@ struct pool {
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
     struct histogram start_times;        /* from fork to ready */
     ev_timer retirement;                 /* runs while slots wait for their queues to be empty */
+    struct queues queues;
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */

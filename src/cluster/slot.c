@@ -509,6 +509,12 @@ bool slot_is_ready(const struct slot *s)
     return slot_fsm_serving(s->state) && s->cur && worker_is_ready(s->cur);
 }
 
+bool slot_is_serving(const struct slot *s)
+{
+    return slot_is_ready(s) ||
+           (slot_fsm_serving(s->state) && s->cur && s->cur->state == WORKER_HUNG);
+}
+
 /* Handing over to another program -------------------------------------------------------------- */
 
 static json_t *save_worker(struct worker *w, struct handover *h)

@@ -74,6 +74,7 @@ static const struct sample {
     {"backoff", {"1ms", "1s", "30s"}, "0", "'0' is out of range (1ms..1h)"},
     {"backoff-max", {"1s", "1h", "1d"}, "0", "'0' is out of range (1ms..1d)"},
     {"min-ready", {"2", "1%", "100%"}, "0%", "'0%' is out of range (1..4096, or 1%..100%)"},
+    {"hang-timeout", {"0", "5s", "1d"}, "2d", "'2d' is out of range (0..1d)"},
     {"watchdog", {"1ms", "30s", "1d"}, "2d", "'2d' is out of range (0..1d)"},
     {"reload-batch", {"2", "25%", "4096"}, "4097", "'4097' is out of range (1..4096, or 1%..100%)"},
     {"output", {"tag", "json", "inherit"}, "text", "'text' is none of inherit, tag, json"},
