@@ -1,5 +1,8 @@
 #include "policy/restart.h"
 
+#include <errno.h>
+#include <signal.h>
+
 int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_max_ms,
                          uint32_t random)
 {
@@ -26,4 +29,29 @@ const char *restart_reason_name(enum restart_reason reason)
     };
 
     return names[reason];
+}
+
+enum restart_end restart_end_of(bool exited, int code)
+{
+    if (exited)
+        return code == 0 ? END_CLEAN : END_FAILED;
+    return code == SIGHUP || code == SIGINT || code == SIGTERM || code == SIGPIPE ? END_CLEAN
+                                                                                  : END_FAILED;
+}
+
+bool restart_is_limit(int err)
+{
+    return err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE || err == ETXTBSY ||
+           err == EINTR;
+}
+
+struct restart_verdict restart_judge(enum restart_policy policy, enum restart_end end,
+                                     bool was_ready)
+{
+    if (end == END_LIMIT)
+        return (struct restart_verdict){.counts = false, .over = false};
+    return (struct restart_verdict){
+        .counts = end == END_FAILED || !was_ready,
+        .over = policy == RESTART_NEVER || (policy == RESTART_ON_FAILURE && end == END_CLEAN),
+    };
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "policy/adoption.h"
+#include "policy/restart.h"
 #include "policy/sockspec.h"
 #include "policy/words.h"
 
@@ -344,6 +345,12 @@ static const char *const balance_words[] = {
     [BALANCE_HASH] = "hash", [BALANCE_RANDOM] = "random", [BALANCE_CPU] = "cpu", NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
+static const char *const restart_words[] = {[RESTART_ALWAYS] = "always",
+                                            [RESTART_ON_FAILURE] = "on-failure",
+                                            [RESTART_NEVER] = "never",
+                                            NULL};
+static const char *const on_breaker_words[] = {
+    [ON_BREAKER_HOLD] = "hold", [ON_BREAKER_EXIT] = "exit", NULL};
 static const char *const ready_words[] = {[READY_AUTO] = "auto",
                                           [READY_NOTIFY] = "notify",
                                           [READY_LISTEN] = "listen",
@@ -595,4 +602,6 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(ADOPT, adopt_words),
     CHOICE(BALANCE, balance_words),
     CHOICE(READY, ready_words),
+    CHOICE(RESTART, restart_words),
+    CHOICE(ON_BREAKER, on_breaker_words),
 };

@@ -19,7 +19,7 @@ def test_kill_storm():
     """SIGKILL of one of 8 workers every 100 ms under load: 0 refused, failures <= kills"""
     seconds, kills = 10 if QUICK else 60, 0
     with Master("-w", "8", "-l", "127.0.0.1:0", "--min-uptime", "10ms", "--backoff", "5ms",
-                "--backoff-max", "20ms", "--", *server("--serial")) as m:
+                "--backoff-max", "20ms", "--breaker-failures", "0", "--", *server("--serial")) as m:
         m.wait_ready()
         with Hammer(m.address(), clients=32, rate=2000, seconds=120) as load:
             end = time.monotonic() + seconds
