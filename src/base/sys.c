@@ -79,6 +79,13 @@ static int write_all(int fd, const char *text, size_t len)
     return 0;
 }
 
+int sys_sysctl(const char *path, int fallback)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    return sys_read_pseudo(path, 64, &text) < 0 ? fallback : atoi(buf_str(&text));
+}
+
 int sys_write_file_atomic(const char *path, const char *text, mode_t mode)
 {
     CLEANUP_FREE char *temporary = NULL;
@@ -246,7 +253,7 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor)
     return false;
 }
 
-bool sys_may_bind_privileged(pid_t pid)
+bool sys_has_capability(pid_t pid, int capability)
 {
     CLEANUP_BUF struct buf status = BUF_INIT;
     unsigned long long effective;
@@ -258,16 +265,24 @@ bool sys_may_bind_privileged(pid_t pid)
         return false;
     line = strstr(buf_str(&status), "\nCapEff:");
     return line && sscanf(line, "\nCapEff: %llx", &effective) == 1 &&
-           (effective & (1ULL << CAP_NET_BIND_SERVICE));
+           (effective & (1ULL << capability));
+}
+
+bool sys_may_bind_privileged(pid_t pid)
+{
+    return sys_has_capability(pid, CAP_NET_BIND_SERVICE);
 }
 
 int sys_first_unprivileged_port(void)
 {
-    CLEANUP_BUF struct buf text = BUF_INIT;
+    return sys_sysctl("/proc/sys/net/ipv4/ip_unprivileged_port_start", 1024);
+}
 
-    if (sys_read_pseudo("/proc/sys/net/ipv4/ip_unprivileged_port_start", 64, &text) < 0)
-        return 1024;
-    return atoi(buf_str(&text));
+int sys_bpf(int command, union bpf_attr *attr, unsigned size)
+{
+    long r = syscall(SYS_bpf, command, attr, size);
+
+    return r < 0 ? -errno : (int)r;
 }
 
 int sys_pidfd_open(pid_t pid)

@@ -13,6 +13,9 @@ int sys_read_file(const char *path, size_t max, struct buf *out);
 /* The same for files of /proc and /sys, whose size is not known beforehand. */
 int sys_read_pseudo(const char *path, size_t max, struct buf *out);
 
+/* A number below /proc/sys; `fallback` where that is hidden. */
+int sys_sysctl(const char *path, int fallback);
+
 /* Writes a small file by way of a temporary name beside it and rename(2): a reader sees the old
  * text or the new one. The mode is exact, whatever the umask. Nothing is synced: it is for run
  * files. */
@@ -48,8 +51,15 @@ bool sys_is_descendant(pid_t pid, pid_t ancestor);
  * /proc/PID/status. false when that cannot be read. */
 bool sys_may_bind_privileged(pid_t pid);
 
+/* The same of any capability(7), by its number. */
+bool sys_has_capability(pid_t pid, int capability);
+
 /* The first port that an ordinary user may bind: net.ipv4.ip_unprivileged_port_start. */
 int sys_first_unprivileged_port(void);
+
+/* bpf(2); a descriptor, 0, or -errno. Descriptors are close-on-exec. */
+union bpf_attr;
+int sys_bpf(int command, union bpf_attr *attr, unsigned size);
 
 /* A descriptor (close-on-exec) that becomes readable when the process ends: pidfd_open(2). */
 int sys_pidfd_open(pid_t pid);

@@ -14,6 +14,7 @@
 #include "mechanism/adopter.h"
 #include "mechanism/cpus_probe.h"
 #include "mechanism/sockdiag.h"
+#include "mechanism/steer_ebpf.h"
 
 enum { NOBODY = 65534 };
 
@@ -296,6 +297,25 @@ static int probe_steering(struct why *why)
                : 0;
 }
 
+static int probe_ebpf(struct why *why)
+{
+    struct steer_ebpf ebpf;
+    in_port_t port = 0;
+    CLEANUP_CLOSE int fd = join_group(&port);
+    int r = fd;
+
+    steer_ebpf_init(&ebpf);
+    if (r >= 0)
+        r = steer_ebpf_prepare(&ebpf, BALANCE_ROUND_ROBIN);
+    if (r == 0)
+        r = steer_ebpf_add(&ebpf, 0, fd);
+    if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &ebpf.prog_fd,
+                             sizeof(ebpf.prog_fd)) < 0)
+        r = -errno;
+    steer_ebpf_free(&ebpf);
+    return r < 0 ? fail(why, r) : 0;
+}
+
 static int probe_sock_diag(struct why *why)
 {
     const struct sockspec spec = {.kind = SOCKSPEC_DUAL, .port = 1};
@@ -349,7 +369,8 @@ static const struct {
 } features[] = {
     {"SO_REUSEPORT", "a socket of its own for every worker", probe_reuseport},
     {"reuseport BPF", "balance, keeping hung workers out", probe_steering},
-    {"tcp_migrate_req", "nothing lost when a queue is closed", probe_migration},
+    {"reuseport eBPF", "balance = round-robin; nothing lost when a queue is closed", probe_ebpf},
+    {"tcp_migrate_req", "without eBPF: nothing lost when a queue is closed", probe_migration},
     {"IPv6", "listen on [::] and on every address", probe_ip6},
     {"sock_diag", "telling who uses an address", probe_sock_diag},
     {"pidfd", "MAINPID of a worker", probe_pidfd},

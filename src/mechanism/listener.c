@@ -26,14 +26,6 @@ static int set_int(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-/* A number below /proc/sys, `fallback` where that is hidden. */
-static int sysctl_number(const char *path, int fallback)
-{
-    CLEANUP_BUF struct buf text = BUF_INIT;
-
-    return sys_read_pseudo(path, 64, &text) < 0 ? fallback : atoi(buf_str(&text));
-}
-
 uint64_t listener_inode_of(int fd)
 {
     struct stat st;
@@ -312,7 +304,7 @@ static struct listener *listener_new(const struct sockspec *spec, const char *na
 
 static void warn_capped_backlog(const struct listener *l)
 {
-    int cap = sysctl_number("/proc/sys/net/core/somaxconn", INT_MAX);
+    int cap = sys_sysctl("/proc/sys/net/core/somaxconn", INT_MAX);
 
     if (!l->bound.udp && l->backlog > cap)
         log_warn(LOG_NOBODY, "listen %s: net.core.somaxconn caps the backlog of %d at %d",

@@ -71,6 +71,13 @@ int listener_restore(struct listener *l, int slot);
 void listener_set_live(struct listener *l, int slot, bool live);
 int listener_steer(struct listener *l, enum balance_mode balance);
 
+/* Moves the connections that wait in a slot's socket to sockets of live slots (to any of the others
+ * where it is done by the sysctl net.ipv4.tcp_migrate_req). The slot is not live after that; its
+ * socket listens on, but a worker that sleeps in accept(2) gets EINVAL. How many were moved; 0 when
+ * there is no other live slot; -EOPNOTSUPP when the kernel cannot (needs CAP_BPF or the sysctl), or
+ * it is no TCP socket of this slot alone; -errno when the socket had to be left shut down. */
+int listener_rescue(struct listener *l, int slot);
+
 /* How many connections wait to be accepted in the slot's socket. UDP: 1 when a datagram waits.
  * -EOPNOTSUPP: Unix; -EINVAL: no such slot. */
 int listener_queue(const struct listener *l, int slot);

@@ -1,4 +1,4 @@
-/* Undoing what a worker did to the socket of its slot. */
+/* Undoing what a worker did to the socket of its slot, or does not do any more. */
 #include "mechanism/listener_parts.h"
 
 #include <fcntl.h>
@@ -132,4 +132,25 @@ int listener_restore(struct listener *l, int slot)
     r = restore(l, s);
     steer_apply(&l->steer);
     return r;
+}
+
+/* What shutdown(2) closes in LISTEN is the queue; connections that are not yet complete stay. */
+int listener_rescue(struct listener *l, int slot)
+{
+    const struct slot_socket *s = listener_socket(l, slot);
+    int r, waiting = s ? listener_queue(l, slot) : -EINVAL;
+
+    if (waiting < 0 || l->shared || l->bound.udp || !steer_migrates(&l->steer))
+        return waiting < 0 ? waiting : -EOPNOTSUPP;
+    steer_look(&l->steer);
+    steer_set(&l->steer, s->fd, slot, false);
+    steer_apply(&l->steer);
+    if (waiting == 0 || !steer_is_anyone_live(&l->steer))
+        return 0;
+    steer_leave(&l->steer, s->fd);
+    shutdown(s->fd, SHUT_RD);
+    r = listener_start(l, s->fd);
+    steer_set(&l->steer, s->fd, slot, false);
+    steer_apply(&l->steer);
+    return r < 0 ? r : waiting;
 }

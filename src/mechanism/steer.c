@@ -3,17 +3,20 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-#include "base/util.h"
+#include "base/log.h"
+#include "base/sys.h"
 
 void steer_init(struct steer *s, bool udp)
 {
     *s = (struct steer){.udp = udp};
+    steer_ebpf_init(&s->ebpf);
     if (getrandom(&s->seed, sizeof(s->seed), GRND_NONBLOCK) < 0)
         s->seed = (uint32_t)random();
 }
 
 void steer_free(struct steer *s)
 {
+    steer_ebpf_free(&s->ebpf);
     free(s->members);
     s->members = NULL;
     s->n = 0;
@@ -76,7 +79,13 @@ static void detach(struct steer *s)
     set_in_group(s, SO_DETACH_REUSEPORT_BPF, &unused, sizeof(unused));
 }
 
-static int attach(struct steer *s, int more)
+static void collect_seats(const struct steer *s, struct steer_seat *seats)
+{
+    for (int i = 0; i < s->n; i++)
+        seats[i] = s->members[i].seat;
+}
+
+static int attach_classic(struct steer *s, int more)
 {
     struct steer_seat seats[STEER_SEATS_MAX + 1];
     struct sock_filter code[BPF_MAXINSNS];
@@ -85,27 +94,77 @@ static int attach(struct steer *s, int more)
 
     if (s->n > STEER_SEATS_MAX)
         return -E2BIG;
-    for (int i = 0; i < s->n; i++)
-        seats[i] = s->members[i].seat;
+    collect_seats(s, seats);
     seats[s->n] = (struct steer_seat){.slot = -1};
     r = steer_prog_build(s->balance, seats, s->n + more, s->seed, code);
     if (r <= 0)
         return r;
     program.len = (unsigned short)r;
     r = set_in_group(s, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
-    return r < 0 ? r : 1;
+    return r < 0 ? r : STEER_BY_CLASSIC;
 }
 
-/* `more` sockets are about to join. */
+/* A socket that was shut down and listens again has left the map without our knowing. */
+static int fill_map(struct steer *s)
+{
+    int r = 0;
+
+    for (int i = 0; i < s->n && r == 0; i++) {
+        struct steer_member *m = &s->members[i];
+
+        if (!m->mapped && m->seat.slot >= 0)
+            r = steer_ebpf_add(&s->ebpf, m->seat.slot, m->fd);
+        m->mapped = r == 0 && m->seat.slot >= 0;
+    }
+    return r;
+}
+
+static int attach_ebpf(struct steer *s)
+{
+    struct steer_seat seats[STEER_SEATS_MAX];
+    uint16_t slots[STEER_SEATS_MAX];
+    int n, r = steer_ebpf_prepare(&s->ebpf, s->balance);
+
+    if (r == 0)
+        r = s->n > STEER_SEATS_MAX ? -E2BIG : fill_map(s);
+    if (r < 0)
+        return r;
+    collect_seats(s, seats);
+    n = steer_table_build(s->balance, seats, s->n, slots);
+    if (n < 0)
+        return n;
+    steer_ebpf_choose(&s->ebpf, slots, n);
+    r = set_in_group(s, SO_ATTACH_REUSEPORT_EBPF, &s->ebpf.prog_fd, sizeof(s->ebpf.prog_fd));
+    return r < 0 ? r : STEER_BY_EBPF;
+}
+
+static void warn_once(int err)
+{
+    static bool told;
+
+    if (!told)
+        log_warn(LOG_NOBODY,
+                 "balance = round-robin needs CAP_BPF and Linux 5.14 (%s): connections go to "
+                 "workers by chance instead",
+                 strerror(-err));
+    told = true;
+}
+
+/* `more` sockets are about to join. One alone is not steered. */
 static int apply(struct steer *s, int more)
 {
-    int r;
+    int r = STEER_BY_KERNEL;
 
     steer_look(s);
-    r = attach(s, more);
+    if (s->n + more > 1)
+        r = attach_ebpf(s);
+    if (r < 0 && s->balance == BALANCE_ROUND_ROBIN)
+        warn_once(r);
+    if (r < 0)
+        r = attach_classic(s, more);
     if (r <= 0)
         detach(s);
-    s->attached = r > 0;
+    s->by = r > 0 ? r : STEER_BY_KERNEL;
     s->changed = more > 0;
     return r < 0 ? r : 0;
 }
@@ -138,10 +197,13 @@ void steer_before_join(struct steer *s)
 int steer_join(struct steer *s, int fd)
 {
     struct steer_member *members;
+    int i = find(s, fd);
 
     s->changed = true;
-    if (find(s, fd) >= 0)
+    if (i >= 0) {
+        s->members[i].mapped = false;
         return 0;
+    }
     members = reallocarray(s->members, (size_t)s->n + 1, sizeof(*members));
     if (!members)
         return -ENOMEM;
@@ -167,7 +229,7 @@ void steer_leave(struct steer *s, int fd)
 
     if (i < 0)
         return;
-    if (i != last && s->attached && s->members[last].seat.live && count_live(s) > 1) {
+    if (i != last && s->by == STEER_BY_CLASSIC && s->members[last].seat.live && count_live(s) > 1) {
         s->members[last].seat.live = false;
         apply(s, 0);
         s->members[last].seat.live = true;
@@ -184,6 +246,17 @@ void steer_set(struct steer *s, int fd, int slot, bool live)
         i = s->n - 1; /* a worker brought it back */
     if (i < 0 || (s->members[i].seat.slot == slot && s->members[i].seat.live == live))
         return;
+    s->members[i].mapped = s->members[i].mapped && s->members[i].seat.slot == slot;
     s->members[i].seat = seat;
     s->changed = true;
+}
+
+bool steer_is_anyone_live(const struct steer *s)
+{
+    return count_live(s) > 0;
+}
+
+bool steer_migrates(const struct steer *s)
+{
+    return s->by == STEER_BY_EBPF || sys_sysctl("/proc/sys/net/ipv4/tcp_migrate_req", 0) > 0;
 }

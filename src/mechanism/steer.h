@@ -8,10 +8,11 @@
 #ifndef PREFORKD_MECHANISM_STEER_H
 #define PREFORKD_MECHANISM_STEER_H
 
-#include "policy/steer_prog.h"
+#include "mechanism/steer_ebpf.h"
 
 struct steer_member {
     int fd;
+    bool mapped; /* the eBPF program can choose it, as far as we know */
     struct steer_seat seat;
 };
 
@@ -21,9 +22,10 @@ struct steer {
     int n;
     enum balance_mode balance;
     uint32_t seed;
-    bool changed;  /* the program is no longer what it should be, as far as we know */
-    bool attached; /* there is one of ours */
-    int error;     /* of the last attempt */
+    struct steer_ebpf ebpf;
+    enum { STEER_BY_KERNEL, STEER_BY_CLASSIC, STEER_BY_EBPF } by; /* what is attached */
+    bool changed; /* the program is no longer what it should be, as far as we know */
+    int error;    /* of the last attempt */
 };
 
 void steer_init(struct steer *s, bool udp);
@@ -54,5 +56,11 @@ int steer_choose(struct steer *s, enum balance_mode balance);
 /* Attaches or detaches the program, if anything changed. Where that fails the kernel spreads new
  * connections over all sockets; -errno is returned when it was not the same before. */
 int steer_apply(struct steer *s);
+
+bool steer_is_anyone_live(const struct steer *s);
+
+/* Whether the kernel hands connections that wait in a socket which is shut down to others of the
+ * group: by our eBPF program to live ones, by the sysctl net.ipv4.tcp_migrate_req to any. */
+bool steer_migrates(const struct steer *s);
 
 #endif

@@ -341,8 +341,11 @@ static const char *const log_level_words[] = {[LOG_LEVEL_ERROR] = "error",
                                               NULL};
 static const char *const accept_words[] = {
     [ACCEPT_PER_WORKER] = "per-worker", [ACCEPT_SHARED] = "shared", NULL};
-static const char *const balance_words[] = {
-    [BALANCE_HASH] = "hash", [BALANCE_RANDOM] = "random", [BALANCE_CPU] = "cpu", NULL};
+static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
+                                            [BALANCE_RANDOM] = "random",
+                                            [BALANCE_ROUND_ROBIN] = "round-robin",
+                                            [BALANCE_CPU] = "cpu",
+                                            NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
 static const char *const restart_words[] = {[RESTART_ALWAYS] = "always",

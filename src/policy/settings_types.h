@@ -26,8 +26,8 @@ int count_of(struct count c, int total);
 #define SETTING_AUTO    INT64_MIN
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
-enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_CPU };
 enum on_breaker { ON_BREAKER_HOLD, ON_BREAKER_EXIT };
+enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
 
 /* C type of each value type */

@@ -60,8 +60,23 @@ static const struct {
 } keys[] = {
     [BALANCE_HASH] = {hash_key, ARRAY_SIZE(hash_key)},
     [BALANCE_RANDOM] = {random_key, ARRAY_SIZE(random_key)},
+    [BALANCE_ROUND_ROBIN] = {random_key, ARRAY_SIZE(random_key)},
     [BALANCE_CPU] = {cpu_key, ARRAY_SIZE(cpu_key)},
 };
+
+int steer_count_live(const struct steer_seat *seats, int n)
+{
+    int nlive = 0;
+
+    if (n > STEER_SEATS_MAX)
+        return -E2BIG;
+    for (int i = 0; i < n; i++) {
+        if (seats[i].slot >= STEER_SEATS_MAX)
+            return -E2BIG;
+        nlive += seats[i].live;
+    }
+    return nlive;
+}
 
 /* Where each remainder goes ------------------------------------------------------------------- */
 
@@ -82,8 +97,7 @@ static int fill_holes(const struct steer_seat *seats, int nlive, uint16_t *targe
     return nlive;
 }
 
-/* By the numbers of the slots, wherever their sockets are in the group. */
-static int follow_slots(const struct steer_seat *seats, int n, uint16_t *targets)
+int steer_slots_by_cpu(const struct steer_seat *seats, int n, uint16_t *slots)
 {
     uint16_t live[STEER_SEATS_MAX];
     bool found[STEER_SEATS_MAX] = {false};
@@ -92,17 +106,28 @@ static int follow_slots(const struct steer_seat *seats, int n, uint16_t *targets
     for (int i = 0; i < n; i++) {
         if (seats[i].slot >= count)
             count = seats[i].slot + 1;
-        if (!seats[i].live)
-            continue;
-        found[seats[i].slot] = true;
-        targets[seats[i].slot] = (uint16_t)i;
+        if (seats[i].live)
+            found[seats[i].slot] = true;
     }
     for (int slot = 0; slot < count; slot++)
         if (found[slot])
-            live[nlive++] = targets[slot];
-    for (int slot = 0; slot < count; slot++)
-        if (!found[slot])
-            targets[slot] = live[slot % nlive];
+            live[nlive++] = (uint16_t)slot;
+    for (int slot = 0; slot < count && nlive > 0; slot++)
+        slots[slot] = found[slot] ? (uint16_t)slot : live[slot % nlive];
+    return nlive > 0 ? count : 0;
+}
+
+/* By the numbers of the slots, wherever their sockets are in the group. */
+static int follow_slots(const struct steer_seat *seats, int n, uint16_t *targets)
+{
+    uint16_t places[STEER_SEATS_MAX] = {0};
+    int count = steer_slots_by_cpu(seats, n, targets);
+
+    for (int i = 0; i < n; i++)
+        if (seats[i].slot >= 0)
+            places[seats[i].slot] = (uint16_t)i;
+    for (int i = 0; i < count; i++)
+        targets[i] = places[targets[i]];
     return count;
 }
 
@@ -173,15 +198,10 @@ int steer_prog_build(enum balance_mode balance, const struct steer_seat *seats, 
 {
     uint16_t targets[STEER_SEATS_MAX];
     struct writer w = {.code = code};
-    int nlive = 0;
+    int nlive = steer_count_live(seats, n);
 
-    if (n > STEER_SEATS_MAX)
-        return -E2BIG;
-    for (int i = 0; i < n; i++) {
-        if (seats[i].slot >= STEER_SEATS_MAX)
-            return -E2BIG;
-        nlive += seats[i].live;
-    }
+    if (nlive < 0)
+        return nlive;
     if (nlive == 0 || n == 1 || (nlive == n && balance == BALANCE_HASH))
         return 0;
     put_key(&w, balance, seed);

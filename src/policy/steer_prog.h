@@ -21,7 +21,7 @@ struct steer_seat {
 /* Builds the program for the sockets in the kernel's order. New connections go to live ones only:
  *   hash    by the sender's address and port, mixed with `seed`, so that nobody outside can aim at
  *           a slot;
- *   random  by chance;
+ *   random  by chance, and so is round-robin here: this kind of program cannot count;
  *   cpu     to the slot whose number is that of the CPU that received the packet (modulo the
  *           number of slots), and from a slot that is not live evenly to the others.
  * Returns its length; 0 when the kernel's own choice is right as it is: nobody is live (then
@@ -31,5 +31,11 @@ struct steer_seat {
  * two thousand of the former. */
 int steer_prog_build(enum balance_mode balance, const struct steer_seat *seats, int n,
                      uint32_t seed, struct sock_filter code[BPF_MAXINSNS]);
+
+/* What steer_prog_ebpf.h builds on too. How many seats are live; -E2BIG: there are too many. */
+int steer_count_live(const struct steer_seat *seats, int n);
+
+/* The slot of each CPU, as of balance = cpu. Returns for how many CPUs; 0: nobody is live. */
+int steer_slots_by_cpu(const struct steer_seat *seats, int n, uint16_t *slots);
 
 #endif

@@ -6,8 +6,11 @@
 
 #include <criterion/criterion.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/buf.h"
@@ -134,6 +137,19 @@ static UNUSED bool become_nobody(void)
 {
     return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
            setresuid(NOBODY, NOBODY, NOBODY) == 0;
+}
+
+static UNUSED bool drop_capability(unsigned capability)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+
+    prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+    if (syscall(SYS_capget, &header, data) < 0)
+        return false;
+    data[CAP_TO_INDEX(capability)].effective &= ~CAP_TO_MASK(capability);
+    data[CAP_TO_INDEX(capability)].permitted &= ~CAP_TO_MASK(capability);
+    return syscall(SYS_capset, &header, data) == 0;
 }
 
 #endif

@@ -607,19 +607,6 @@ static void child_is_secret(void)
     prctl(PR_SET_DUMPABLE, 0);
 }
 
-static bool drop_capability(unsigned capability)
-{
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
-
-    prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
-    if (syscall(SYS_capget, &header, data) < 0)
-        return false;
-    data[0].effective &= ~(1U << capability);
-    data[0].permitted &= ~(1U << capability);
-    return syscall(SYS_capset, &header, data) == 0;
-}
-
 struct rights_case {
     bool as_nobody; /* the master */
     int without[2]; /* capabilities; 0: none */

@@ -4,118 +4,28 @@
 #include <sched.h>
 #include <time.h>
 
-#include "../lib/listeners.h"
-#include "../lib/process.h"
+#include "../lib/steering.h"
 
 TestSuite(steer, .init = listener_setup, .fini = listener_teardown);
 
-enum { MANY_SLOTS = 8, FEW = 24 };
-
-static const struct {
-    const char *listen, *to;
-} addresses[] = {
-    {"127.0.0.1:0", "127.0.0.1:0"},
-    {"[::1]:0", "[::1]:0"},
-    {"*:0", "127.0.0.1:0"},
-    {"*:0", "[::1]:0"},
-    {"udp:127.0.0.1:0", "udp:127.0.0.1:0"},
-    {"udp:*:0", "udp:[::1]:0"},
-    {"udp:*:0", "udp:127.0.0.1:0"},
-};
-
-/* ---- helpers ---- */
-
-/* Takes what waits in a slot's socket; the socket is left as it was. */
-static int take_all(const struct listener *l, int slot)
-{
-    struct pollfd p = {.fd = listener_fd(l, slot), .events = POLLIN};
-    int n = 0;
-    char byte;
-
-    while (poll(&p, 1, 0) == 1 && (p.revents & POLLIN)) {
-        int fd = listener_is_udp(l) ? -1 : accept4(p.fd, NULL, NULL, SOCK_CLOEXEC);
-
-        if (listener_is_udp(l))
-            cr_assert_eq(recv(p.fd, &byte, 1, MSG_DONTWAIT), 1);
-        else
-            cr_assert_geq(fd, 0);
-        if (fd >= 0)
-            close(fd);
-        n++;
-    }
-    return n;
-}
-
-static int arrivals(const struct listener *l, int *hits)
-{
-    int sum = 0;
-
-    for (int slot = 0; listener_fd(l, slot) >= 0; slot++) {
-        int n = take_all(l, slot);
-
-        hits[slot] += n;
-        sum += n;
-    }
-    return sum;
-}
-
-/* Makes `clients` connections, each from a port of its own, and counts them by slot. */
-static void knock(const struct listener *l, const char *to_text, int clients, int *hits)
-{
-    struct sockspec to = spec_for(to_text, 0);
-
-    for (int i = 0; i < clients; i++) {
-        CLEANUP_CLOSE int fd = connect_to(&to, listener_port(l));
-
-        cr_assert_geq(fd, 0, "%s", strerror(-fd));
-        if (listener_is_udp(l))
-            cr_assert_eq(send(fd, "x", 1, 0), 1);
-        cr_assert_eq(arrivals(l, hits), 1);
-    }
-}
-
-static void set_live(struct listener *l, unsigned mask)
-{
-    for (int slot = 0; slot < 32 && listener_fd(l, slot) >= 0; slot++)
-        listener_set_live(l, slot, mask >> slot & 1);
-}
-
-static void steer(struct listener *l, unsigned mask)
-{
-    set_live(l, mask);
-    cr_assert_eq(listener_steer(l, BALANCE_HASH), 0);
-}
-
-static void expect_only(const struct listener *l, const char *to, unsigned mask, int clients)
-{
-    int hits[MANY_SLOTS] = {0};
-
-    knock(l, to, clients, hits);
-    for (int slot = 0; listener_fd(l, slot) >= 0; slot++)
-        if (!(mask >> slot & 1))
-            cr_assert_eq(hits[slot], 0, "%s: %d in slot %d", listener_address(l), hits[slot], slot);
-}
-
-/* Each slot can be singled out, so that we know its number in the group. */
-static void expect_order_is_known(struct listener *l, const char *to)
-{
-    for (int slot = 0; listener_fd(l, slot) >= 0; slot++) {
-        steer(l, 1u << slot);
-        expect_only(l, to, 1u << slot, FEW);
-    }
-}
-
-/* A worker's doing, through a descriptor of its own. */
-static void shut_down(const struct listener *l, int slot)
-{
-    CLEANUP_CLOSE int workers = dup(listener_fd(l, slot));
-
-    shutdown(workers, SHUT_RDWR);
-}
+/* By both kinds of programs. */
+#define BOTH(name)                                                                                 \
+    static void name(void);                                                                        \
+    Test(steer, name##_with_ebpf)                                                                  \
+    {                                                                                              \
+        need_ebpf();                                                                               \
+        name();                                                                                    \
+    }                                                                                              \
+    Test(steer, name)                                                                              \
+    {                                                                                              \
+        without_ebpf();                                                                            \
+        name();                                                                                    \
+    }                                                                                              \
+    static void name(void)
 
 /* ---- who gets connections ---- */
 
-Test(steer, only_live_slots_get_connections)
+BOTH(only_live_slots_get_connections)
 {
     for (size_t k = 0; k < ARRAY_SIZE(addresses); k++) {
         struct listener *l = open_text(addresses[k].listen, SLOTS, &per_worker);
@@ -142,7 +52,7 @@ static void expect_all(struct listener *l)
         cr_expect_gt(hits[slot], 0, "slot %d", slot);
 }
 
-Test(steer, all_get_connections_when_none_is_live)
+BOTH(all_get_connections_when_none_is_live)
 {
     struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
 
@@ -155,7 +65,7 @@ Test(steer, all_get_connections_when_none_is_live)
     listener_unref(l);
 }
 
-Test(steer, modes_spread_over_live_slots)
+BOTH(modes_spread_over_live_slots)
 {
     for (enum balance_mode b = BALANCE_HASH; b <= BALANCE_RANDOM; b++) {
         struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
@@ -174,7 +84,7 @@ Test(steer, modes_spread_over_live_slots)
 }
 
 /* The only CPU of this process receives on the loopback what it sends. */
-Test(steer, cpu_chooses_the_slot)
+BOTH(cpu_chooses_the_slot)
 {
     struct listener *l = open_text("127.0.0.1:0", SLOTS, &per_worker);
     int cpu = sched_getcpu();
@@ -203,7 +113,7 @@ Test(steer, leaves_shared_sockets_alone)
 
 /* ---- the order of the group ---- */
 
-Test(steer, knows_the_order_after_growing_and_shrinking)
+BOTH(knows_the_order_after_growing_and_shrinking)
 {
     for (size_t k = 0; k < ARRAY_SIZE(addresses); k++) {
         struct listener *l = open_text(addresses[k].listen, 2, &per_worker);
@@ -218,7 +128,7 @@ Test(steer, knows_the_order_after_growing_and_shrinking)
     }
 }
 
-Test(steer, knows_the_order_after_healing)
+BOTH(knows_the_order_after_healing)
 {
     for (size_t k = 0; k < 4; k++) {
         struct listener *l = open_text(addresses[k].listen, 5, &per_worker);
@@ -237,7 +147,7 @@ Test(steer, knows_the_order_after_healing)
 }
 
 /* The last took the place of the one that left: steering must not go on by the old numbers. */
-Test(steer, steers_around_a_socket_that_is_shut_down)
+BOTH(steers_around_a_socket_that_is_shut_down)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -253,7 +163,7 @@ Test(steer, steers_around_a_socket_that_is_shut_down)
 }
 
 /* Which of two went first cannot be seen; of neighbours at the end it makes no difference. */
-Test(steer, two_that_left_at_once)
+BOTH(two_that_left_at_once)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -269,7 +179,7 @@ Test(steer, two_that_left_at_once)
 
 /* A worker that brings its socket back by itself: seen with the next change, if there is a look in
  * between. */
-Test(steer, finds_a_socket_that_came_back)
+BOTH(finds_a_socket_that_came_back)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -280,7 +190,7 @@ Test(steer, finds_a_socket_that_came_back)
     listener_unref(l);
 }
 
-Test(steer, knows_the_order_after_making_a_socket_anew)
+BOTH(knows_the_order_after_making_a_socket_anew)
 {
     struct listener *l = open_text("udp:127.0.0.1:0", 4, &per_worker);
 
@@ -290,7 +200,7 @@ Test(steer, knows_the_order_after_making_a_socket_anew)
     listener_unref(l);
 }
 
-Test(steer, knows_the_order_after_a_udp_socket_was_connected)
+BOTH(knows_the_order_after_a_udp_socket_was_connected)
 {
     static const char *const texts[][2] = {{"udp:127.0.0.1:0", "udp:127.0.0.1:0"},
                                            {"udp:0.0.0.0:0", "udp:127.0.0.1:0"},
@@ -311,7 +221,7 @@ Test(steer, knows_the_order_after_a_udp_socket_was_connected)
 }
 
 /* Everything in any order, by chance but the same each time. */
-Test(steer, knows_the_order_after_anything)
+BOTH(knows_the_order_after_anything)
 {
     struct listener *l = open_text("127.0.0.1:0", MANY_SLOTS, &per_worker);
     int n = MANY_SLOTS;
@@ -341,7 +251,7 @@ Test(steer, knows_the_order_after_anything)
 /* ---- moments of change ---- */
 
 /* New sockets get nothing before they are live, also when all others are. */
-Test(steer, new_sockets_get_nothing)
+BOTH(new_sockets_get_nothing)
 {
     struct listener *l = open_text("127.0.0.1:0", 2, &per_worker);
 
@@ -353,7 +263,7 @@ Test(steer, new_sockets_get_nothing)
     listener_unref(l);
 }
 
-Test(steer, shrinking_keeps_the_rest_steered)
+BOTH(shrinking_keeps_the_rest_steered)
 {
     struct listener *l = open_text("127.0.0.1:0", 5, &per_worker);
 
@@ -399,7 +309,7 @@ static void serve_for(const struct listener *l, unsigned mask, int rounds)
     }
 }
 
-Test(steer, nothing_is_lost_while_sockets_come_and_go)
+BOTH(nothing_is_lost_while_sockets_come_and_go)
 {
     struct listener *l = open_text("127.0.0.1:0", MANY_SLOTS, &per_worker);
     int ends[2], status = -1;
@@ -436,7 +346,7 @@ static void attach_own(int fd, uint32_t index)
                  0);
 }
 
-Test(steer, undoes_a_program_with_the_next_change)
+BOTH(undoes_a_program_with_the_next_change)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -451,7 +361,7 @@ Test(steer, undoes_a_program_with_the_next_change)
     listener_unref(l);
 }
 
-Test(steer, undoes_a_program_with_the_next_start)
+BOTH(undoes_a_program_with_the_next_start)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -466,7 +376,7 @@ Test(steer, undoes_a_program_with_the_next_start)
 }
 
 /* After SO_LOCK_FILTER nobody attaches through that socket any more, root neither. */
-Test(steer, goes_around_a_locked_socket)
+BOTH(goes_around_a_locked_socket)
 {
     struct listener *l = open_text("127.0.0.1:0", 4, &per_worker);
 
@@ -514,7 +424,7 @@ Test(steer, needs_no_privilege)
 
 /* ---- queues ---- */
 
-Test(steer, counts_what_waits)
+BOTH(counts_what_waits)
 {
     static const char *const texts[] = {"127.0.0.1:0", "*:0", "udp:127.0.0.1:0"};
 
