@@ -1,7 +1,9 @@
 #include "policy/restart.h"
 
 #include <errno.h>
-#include <signal.h>
+
+#include "base/sys.h"
+#include "base/util.h"
 
 int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_max_ms,
                          uint32_t random)
@@ -33,10 +35,14 @@ const char *restart_reason_name(enum restart_reason reason)
 
 enum restart_end restart_end_of(bool exited, int code)
 {
+    static const char *const clean[] = {"HUP", "INT", "TERM", "PIPE"};
+
     if (exited)
         return code == 0 ? END_CLEAN : END_FAILED;
-    return code == SIGHUP || code == SIGINT || code == SIGTERM || code == SIGPIPE ? END_CLEAN
-                                                                                  : END_FAILED;
+    for (size_t i = 0; i < ARRAY_SIZE(clean); i++)
+        if (streq(sys_signal_name(code), clean[i]))
+            return END_CLEAN;
+    return END_FAILED;
 }
 
 bool restart_is_limit(int err)

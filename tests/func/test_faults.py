@@ -90,8 +90,8 @@ def test_stable_worker_restarts_at_once():
 
 def test_backoff_grows():
     """A crash loop backs off: 100, 200, 400, 800 ms with 10 % jitter, at most backoff-max"""
-    with Master("-w", "1", "--backoff", "100ms", "--backoff-max", "500ms", "--",
-                *server("--crash-start=9")) as m:
+    with Master("-w", "1", "--backoff", "100ms", "--backoff-max", "500ms", "--breaker-failures", "0",
+                "--", *server("--crash-start=9")) as m:
         m.wait_log(r"failed start number 5")
         waits = [int(ms) for ms in re.findall(r"next start in (\d+) ms", m.log())][:5]
         for got, wanted in zip(waits, (100, 200, 400, 500, 500)):
