@@ -17,23 +17,30 @@ static int open_pool(struct cluster *c, struct settings *settings, size_t index,
     if (!p)
         return why_fail_errno(why, -ENOMEM, "pool");
     p->wanted = gen->workers;
-    return pool_grow(p, gen, gen->workers, why);
+    r = pool_grow(p, gen, gen->workers, why);
+    return r < 0 ? r : discovery_reopen(&p->discovery, gen, &c->means.stored, p->nslots, why);
 }
 
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
-                 struct settings *settings, struct inherited_listeners *inherited, struct why *why)
+                 struct settings *settings, struct inherited_listeners *inherited,
+                 struct stored_sockets *stored, struct why *why)
 {
-    *c = (struct cluster){
-        .loop = loop, .ops = ops, .data = data, .means.inherited = *inherited, .generation = 1};
-    *inherited = (struct inherited_listeners){0};
-    start_queue_init(&c->starts_due, loop);
-    for (size_t i = 0; i < settings->npools; i++) {
-        int r = open_pool(c, settings, i, why);
+    int r = 0;
 
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    *c = (struct cluster){.loop = loop,
+                          .ops = ops,
+                          .data = data,
+                          .means = {.inherited = *inherited, .stored = *stored},
+                          .generation = 1};
+    *inherited = (struct inherited_listeners){0};
+    *stored = (struct stored_sockets){0};
+    start_queue_init(&c->starts_due, loop);
+    capture_hub_open(&c->means.outputs, loop);
+    stored_prune(&c->means.stored, settings);
+    for (size_t i = 0; i < settings->npools && r == 0; i++)
+        r = open_pool(c, settings, i, why);
+    stored_free(&c->means.stored);
+    return r;
 }
 
 void cluster_free(struct cluster *c)
@@ -42,6 +49,7 @@ void cluster_free(struct cluster *c)
     for (size_t i = 0; i < c->npools; i++)
         pool_free(c->pools[i]);
     free(c->pools);
+    capture_hub_close(&c->means.outputs);
     for (size_t i = 0; i < c->means.inherited.n; i++)
         listener_unref(c->means.inherited.items[i]);
     free(c->means.inherited.items);

@@ -26,9 +26,10 @@ struct cluster {
 };
 
 /* Opens every listener of the first generation and makes the slots; starts nothing yet. Takes
- * `inherited`. -errno with the reason; the cluster is to be freed in either case. */
+ * `inherited` and `stored`. -errno with the reason; the cluster is to be freed in either case. */
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
-                 struct settings *settings, struct inherited_listeners *inherited, struct why *why);
+                 struct settings *settings, struct inherited_listeners *inherited,
+                 struct stored_sockets *stored, struct why *why);
 void cluster_free(struct cluster *c); /* every pool must be down */
 
 void cluster_start(struct cluster *c);

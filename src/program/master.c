@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "interface/fdstore.h"
 #include "interface/health.h"
 #include "interface/manager.h"
 #include "mechanism/activation.h"
@@ -23,6 +24,7 @@ struct master {
     struct reload reload;
     struct status status;
     struct manager manager;
+    struct fdstore fdstore;
     struct health *health;
     ev_timer drain;  /* drain-delay */
     ev_timer settle; /* fires once after a change */
@@ -83,6 +85,8 @@ static void on_settle(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
         log_info(LOG_NOBODY, "all workers are ready");
     stop_if_over(m);
     manager_update(&m->manager);
+    if (m->status.phase == PHASE_SERVING)
+        fdstore_update(&m->fdstore); /* a stop may be a restart, which finds the sockets again */
     if (m->status.phase == PHASE_STOPPING && cluster_is_down(&m->cluster))
         ev_break(loop, EVBREAK_ALL);
 }
@@ -300,26 +304,44 @@ static const struct cluster_ops cluster_ops = {
  */
 
 /* Sockets of the service manager become listeners. */
-static int inherit(const struct settings *s, struct inherited_listeners *out, struct why *why)
+static int take_inherited(const struct settings *s, struct activation *activation,
+                          struct inherited_listeners *out, struct why *why)
 {
     const struct listener_options options = {.backlog = (int)s->pools[0].backlog, .shared = true};
+    int r = 0;
+
+    out->items = calloc(activation->n + 1, sizeof(*out->items));
+    if (!out->items)
+        return -ENOMEM;
+    for (size_t i = 0; i < activation->n && r == 0; i++) {
+        if (activation->fds[i].fd < 0)
+            continue;
+        r = listener_take(util_take_fd(&activation->fds[i].fd), activation->fds[i].name, &options,
+                          &out->items[out->n], why);
+        if (r < 0)
+            why_prefix(why, r, "inherited socket '%s'", activation->fds[i].name);
+        else
+            out->n++;
+    }
+    return r;
+}
+
+static int open_cluster(struct master *m, struct why *why)
+{
+    struct inherited_listeners inherited = {0};
+    struct stored_sockets stored = {0};
     struct activation activation = {0};
     int r = activation_collect(environ, &activation);
 
     if (r < 0)
         return why_fail_errno(why, r, "LISTEN_FDS");
-    out->items = calloc(activation.n + 1, sizeof(*out->items));
-    r = out->items ? 0 : -ENOMEM;
-    for (size_t i = 0; i < activation.n && r == 0; i++) {
-        r = listener_take(util_take_fd(&activation.fds[i].fd), activation.fds[i].name, &options,
-                          &out->items[out->n], why);
-        if (r < 0)
-            why_prefix(why, r, "inherited socket '%s'", activation.fds[i].name);
-        else
-            out->n++;
-    }
+    r = fdstore_open(&m->fdstore, m->loop, &m->cluster, &activation, &stored);
+    if (r == 0)
+        r = take_inherited(m->settings, &activation, &inherited, why);
     activation_free(&activation);
-    return r;
+    return r < 0 ? r
+                 : cluster_open(&m->cluster, m->loop, &cluster_ops, m, m->settings, &inherited,
+                                &stored, why);
 }
 
 static void report(const struct master *m)
@@ -364,7 +386,6 @@ static void look_around(struct master *m)
 /* Everything that can fail for good, before the first worker is started. */
 static int open_all(struct master *m, const struct cmdline *cmdline, struct why *why)
 {
-    struct inherited_listeners inherited = {0};
     int r;
 
     look_around(m);
@@ -375,9 +396,7 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
     sys_raise_nofile();
     reload_init(&m->reload, &m->cluster, cmdline, &reload_ops, m);
     m->status = (struct status){.cluster = &m->cluster, .reload = &m->reload};
-    r = inherit(m->settings, &inherited, why);
-    if (r == 0)
-        r = cluster_open(&m->cluster, m->loop, &cluster_ops, m, m->settings, &inherited, why);
+    r = open_cluster(m, why);
     if (r == 0)
         r = health_open(m->loop, m->settings->master.health, &m->status, &m->health, why);
     if (r == 0)
@@ -389,6 +408,7 @@ static void close_all(struct master *m)
 {
     if (m->wrote_pidfile)
         unlink(m->settings->master.pidfile);
+    fdstore_close(&m->fdstore);
     manager_close(&m->manager);
     health_close(m->health);
     reload_free(&m->reload);
@@ -405,6 +425,7 @@ static void supervise(struct master *m)
     log_info(LOG_NOBODY, "preforkd %s started", PACKAGE_VERSION);
     report(m);
     manager_open(&m->manager, m->loop, &m->status);
+    fdstore_update(&m->fdstore);
     cluster_reap(&m->cluster); /* children of an earlier program in this process */
     cluster_start(&m->cluster);
     ev_run(m->loop, 0);
