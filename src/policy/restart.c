@@ -18,18 +18,18 @@ int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_
     return delay - spread + (int64_t)random % (2 * spread + 1);
 }
 
+static const char *const names[RESTART_NREASONS] = {
+    [RESTART_NONE] = "none",
+    [RESTART_EXIT] = "exit",
+    [RESTART_SIGNAL] = "signal",
+    [RESTART_WATCHDOG] = "watchdog",
+    [RESTART_START_TIMEOUT] = "start_timeout",
+    [RESTART_RELOAD] = "reload",
+    [RESTART_MANUAL] = "manual",
+};
+
 const char *restart_reason_name(enum restart_reason reason)
 {
-    static const char *const names[RESTART_NREASONS] = {
-        [RESTART_NONE] = "none",
-        [RESTART_EXIT] = "exit",
-        [RESTART_SIGNAL] = "signal",
-        [RESTART_WATCHDOG] = "watchdog",
-        [RESTART_START_TIMEOUT] = "start_timeout",
-        [RESTART_RELOAD] = "reload",
-        [RESTART_MANUAL] = "manual",
-    };
-
     return names[reason];
 }
 
@@ -60,4 +60,12 @@ struct restart_verdict restart_judge(enum restart_policy policy, enum restart_en
         .counts = end == END_FAILED || !was_ready,
         .over = policy == RESTART_NEVER || (policy == RESTART_ON_FAILURE && end == END_CLEAN),
     };
+}
+
+enum restart_reason restart_reason_named(const char *name)
+{
+    for (enum restart_reason r = RESTART_NONE; name && r < RESTART_NREASONS; r++)
+        if (streq(names[r], name))
+            return r;
+    return RESTART_NONE;
 }

@@ -24,6 +24,7 @@ enum restart_reason {
 };
 
 const char *restart_reason_name(enum restart_reason reason);
+enum restart_reason restart_reason_named(const char *name); /* NULL, unknown: NONE */
 
 /* `restart` */
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER };
