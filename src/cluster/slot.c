@@ -369,6 +369,7 @@ static void on_worker_ready(void *data, struct worker *w)
     log_info(&w->who, "ready after %lld ms", (long long)(w->ready_ms - w->started_ms));
     for (size_t i = 0; i < w->gen->nlisteners; i++)
         listener_restore_backlog(w->gen->listeners[i], s->index);
+    s->ops->ready(s->data, s, w);
     if (w == s->cur)
         slot_post(s, EVENT_READY);
     else if (w == s->next)
@@ -577,6 +578,12 @@ bool slot_is_broken(const struct slot *s)
 bool slot_is_finished(const struct slot *s)
 {
     return s->state == SLOT_FINISHED;
+}
+
+bool slot_is_serving(const struct slot *s)
+{
+    return slot_is_ready(s) ||
+           (slot_fsm_serving(s->state) && s->cur && s->cur->state == WORKER_HUNG);
 }
 
 /* Handing over to another program -------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #ifndef PREFORKD_CLUSTER_SLOT_H
 #define PREFORKD_CLUSTER_SLOT_H
 
+#include "cluster/queues.h"
 #include "cluster/start_queue.h"
 #include "cluster/worker.h"
 #include "policy/breaker.h"
@@ -25,6 +26,7 @@ struct slot_ops {
     int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
     bool (*must_listen)(void *data, struct slot *s);
     int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);
+    void (*ready)(void *data, struct slot *s, const struct worker *w);
     /* a worker is started that is not the slot's first */
     void (*restarted)(void *data, struct slot *s, enum restart_reason reason);
     /* a worker never came to run its program; `w` is NULL when there was no process */
@@ -49,6 +51,7 @@ struct slot {
     bool over;                 /* `restart` wants no worker after it */
     unsigned starts;
     int64_t retiring_ms; /* since when it gets no new connections because it is not wanted; 0: no */
+    struct queue queue;  /* what waits in its sockets */
     unsigned restarts;   /* starts after the first one that nobody asked for */
     struct worker_exit last_exit;
     char reason[512]; /* why the last replacement or start failed */
@@ -99,5 +102,8 @@ bool slot_is_broken(const struct slot *s);
 
 /* Its work is done: `restart` wants no further worker. */
 bool slot_is_finished(const struct slot *s);
+
+/* The same, or it hangs and may do so again. */
+bool slot_is_serving(const struct slot *s);
 
 #endif
