@@ -165,7 +165,7 @@ void cluster_settle(struct cluster *c)
         if (c->pools[i]->stopping && pool_is_down(c->pools[i]))
             cluster_remove_pool(c, c->pools[i]);
     for (size_t i = 0; i < c->npools; i++)
-        pool_steer(c->pools[i]);
+        pool_settle(c->pools[i]);
     c->was_ready = c->was_ready || cluster_is_ready(c);
     c->started = c->started || is_full(c);
 }

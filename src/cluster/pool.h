@@ -4,6 +4,7 @@
 
 #include "cluster/discovery.h"
 #include "cluster/slot.h"
+#include "cluster/standby.h"
 #include "policy/histogram.h"
 
 struct pool;
@@ -26,8 +27,9 @@ struct pool {
     int wanted;                          /* slots there should be */
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
-    struct histogram start_times;        /* from fork to ready */
-    ev_timer retirement;                 /* runs while slots wait for their queues to be empty */
+    struct standby standby;
+    struct histogram start_times; /* from fork to ready */
+    ev_timer retirement;          /* runs while slots wait for their queues to be empty */
     struct queues queues;
 };
 
@@ -50,8 +52,11 @@ int pool_set_workers(struct pool *p, int n, struct why *why);
 /* The generation that the pool is said to run. */
 void pool_set_generation(struct pool *p, struct generation *gen);
 
-/* After changes, from the loop: new connections go to slots that serve. */
+/* New connections go to slots that serve. */
 void pool_steer(struct pool *p);
+
+/* After changes, from the loop: steers, and brings the rest up to date. */
+void pool_settle(struct pool *p);
 
 void pool_start(struct pool *p);
 void pool_resume(struct pool *p); /* its slots go on from where another program left them */

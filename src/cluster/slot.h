@@ -94,6 +94,9 @@ void slot_signal(struct slot *s, int signo);
 
 bool slot_has_workers(const struct slot *s);
 
+/* Milliseconds until it tries to start a worker again; 0: nothing like that is arranged. */
+int64_t slot_start_wait_ms(const struct slot *s);
+
 /* Its current worker accepts connections. */
 bool slot_is_ready(const struct slot *s);
 

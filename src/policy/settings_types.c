@@ -349,6 +349,7 @@ static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
                                             NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
+static const char *const fallback_words[] = {[FALLBACK_OFF] = "off", [FALLBACK_503] = "503", NULL};
 static const char *const output_words[] = {
     [OUTPUT_INHERIT] = "inherit", [OUTPUT_TAG] = "tag", [OUTPUT_JSON] = "json", NULL};
 static const char *const overflow_words[] = {
@@ -621,6 +622,7 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(ACCEPT, accept_words),
     CHOICE(ADOPT, adopt_words),
     CHOICE(BALANCE, balance_words),
+    CHOICE(FALLBACK, fallback_words),
     CHOICE(READY, ready_words),
     CHOICE(OUTPUT, output_words),
     CHOICE(OVERFLOW, overflow_words),

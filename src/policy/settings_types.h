@@ -27,6 +27,7 @@ int count_of(struct count c, int total);
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
 enum on_breaker { ON_BREAKER_HOLD, ON_BREAKER_EXIT };
+enum fallback_mode { FALLBACK_OFF, FALLBACK_503 };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
 enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
@@ -54,6 +55,7 @@ typedef int64_t setting_LOG_LEVEL;  /* enum log_level */
 typedef int64_t setting_ACCEPT;     /* enum accept_mode */
 typedef int64_t setting_ADOPT;      /* enum adoption_mode */
 typedef int64_t setting_BALANCE;    /* enum balance_mode */
+typedef int64_t setting_FALLBACK;   /* enum fallback_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
 typedef int64_t setting_OUTPUT;     /* enum output_mode */
 typedef int64_t setting_OVERFLOW;   /* enum overflow_mode */
@@ -83,6 +85,7 @@ enum setting_type_id {
     SETTING_ACCEPT,
     SETTING_ADOPT,
     SETTING_BALANCE,
+    SETTING_FALLBACK,
     SETTING_READY,
     SETTING_OUTPUT,
     SETTING_OVERFLOW,

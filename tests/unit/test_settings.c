@@ -81,6 +81,7 @@ static const struct sample {
     {"breaker-window", {"1s", "1ms", "1d"}, "0", "'0' is out of range (1ms..1d)"},
     {"breaker-cooldown", {"1s", "1ms", "1d"}, "0", "'0' is out of range (1ms..1d)"},
     {"on-breaker", {"exit", "hold", "exit"}, "stop", "'stop' is none of hold, exit"},
+    {"fallback", {"503", "off", "503"}, "404", "'404' is none of off, 503"},
     {"min-ready", {"2", "1%", "100%"}, "0%", "'0%' is out of range (1..4096, or 1%..100%)"},
     {"hang-timeout", {"0", "5s", "1d"}, "2d", "'2d' is out of range (0..1d)"},
     {"watchdog", {"1ms", "30s", "1d"}, "2d", "'2d' is out of range (0..1d)"},
