@@ -242,7 +242,7 @@ def test_failed_reload():
 def test_descriptors():
     """Pipes are in the master and their own worker only, and go with the worker"""
     with Captured("-w", "3", "--output", "tag", "--", *sleeper()) as m:
-        m.wait_table(3)
+        m.wait_log("all workers are ready")
         before = len(os.listdir(f"/proc/{m.pid}/fd"))
         ends = {}
         for slot in range(3):
