@@ -74,7 +74,7 @@ static void print_reload(const struct view *v, struct buf *out)
 {
     const json_t *reload = json_object_get(v->status, "reload");
     const char *result = field_text(reload, "result"), *reason = field_text(reload, "reason");
-    double at = field_number(reload, "at"), took = field_number(reload, "duration_s");
+    double at = field_time(reload, "at"), took = field_number(reload, "duration_s");
 
     buf_puts(out, "last reload: ");
     add_styled(v, result, reload_styles, out);
@@ -228,7 +228,7 @@ static void note_worker_state(const struct row *r, struct buf *out)
 static void note_last_exit(const struct row *r, struct buf *out)
 {
     const json_t *last = json_object_get(r->slot, "last_exit");
-    double ago = r->view->now_s - field_number(last, "at");
+    double ago = r->view->now_s - field_time(last, "at");
 
     if (!*field_text(last, "reason") || ago > RECENT_S)
         return;

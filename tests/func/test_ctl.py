@@ -19,7 +19,7 @@ PREFORKCTL = os.path.join(BUILD, "preforkctl")
 
 STATUS = {
     "version": "0.1.0", "pid": 4242, "uptime_s": 9000, "state": "running", "generation": 3,
-    "reload": {"result": "failed", "reason": "web.0: exit 1", "at": 1, "duration_s": 1.5},
+    "reload": {"result": "failed", "reason": "web.0: exit 1", "at": "2026-11-21T05:00:00.001Z", "duration_s": 1.5},
     "pools": [{
         "name": "web", "command": "node server.js", "workers": 2, "ready": 2,
         "listeners": [{"address": "*:8080", "queue": 0, "backlog": 4096}],

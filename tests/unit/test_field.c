@@ -22,3 +22,16 @@ Test(field, is_what_it_should_be_or_nothing)
     cr_expect_str_eq(field_text(NULL, "int"), "");
     json_decref(o);
 }
+
+Test(field, times)
+{
+    json_t *o = json_pack("{s:s, s:s, s:s, s:i}", "at", "1970-01-02T00:00:01.999Z", "bad",
+                          "yesterday", "worse", "9999999999999-01-01T00:00:00Z", "number", 7);
+
+    cr_expect_eq(field_time(o, "at"), 86401);
+    cr_expect_eq(field_time(o, "bad"), -1);
+    cr_expect_eq(field_time(o, "worse"), -1);
+    cr_expect_eq(field_time(o, "number"), -1);
+    cr_expect_eq(field_time(o, "none"), -1);
+    json_decref(o);
+}

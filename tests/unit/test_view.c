@@ -21,17 +21,20 @@ static json_t *parse(const char *text)
 
 static const char whole[] =
     "{'version':'0.1.0','pid':4242,'uptime_s':9000.5,'state':'running','generation':3,"
-    "'reload':{'result':'failed','reason':'web.0: exit 1','at':940,'duration_s':1.25},"
+    "'reload':{'result':'failed','reason':'web.0: exit "
+    "1','at':'1970-01-01T00:15:40.500Z','duration_s':1.25},"
     "'pools':[{'name':'web','command':'node server.js','workers':3,'ready':2,"
     "'listeners':[{'address':'*:8080'},{'address':'unix:/run/x'}],'slots':["
     "{'slot':0,'state':'up','worker_state':'ready','pid':4300,'generation':3,'uptime_s':60,"
-    "'restarts':0,'last_exit':{'reason':'exit','code':1,'at':600},'queue':0,"
+    "'restarts':0,'last_exit':{'reason':'exit','code':1,'at':'1970-01-01T00:10:00.000Z'},'queue':0,"
     "'rss_bytes':24117248,'cpu_s':2.5,'status':'idle','next_pid':null},"
     "{'slot':1,'state':'replacing','worker_state':'hung','pid':4301,'generation':2,'uptime_s':60,"
-    "'restarts':1,'last_exit':null,'queue':117,'rss_bytes':1024,'cpu_s':61,'status':'',"
+    "'restarts':1,'last_exit':{'reason':'signal','code':null,'signal':'KILL','at':'1970-01-01T00:"
+    "16:39.9Z'},'queue':117,'rss_bytes':1024,'cpu_s':61,'status':'',"
     "'next_pid':4400},"
     "{'slot':2,'state':'backoff','worker_state':null,'pid':null,'generation':3,'uptime_s':0,"
-    "'restarts':7,'last_exit':{'reason':'exit','code':1,'at':988},'queue':3,'rss_bytes':0,"
+    "'restarts':7,'last_exit':{'reason':'exit','code':1,'at':'1970-01-01T00:16:28Z'},'queue':3,'"
+    "rss_bytes':0,"
     "'cpu_s':0,'status':null,'next_pid':null}]}]}";
 
 static void expect_view(struct view v, const char *text)
@@ -56,7 +59,8 @@ Test(view, shows_all_there_is)
         "\n"
         "POOL  SLOT  STATE       PID  GEN  UPTIME  RESTARTS  QUEUE    CPU   RSS  NOTE\n"
         "web      0  up         4300    3   1m00s         0      0  2.50s   23M  idle\n"
-        "web      1  replacing  4301    2   1m00s         1    117  1m01s  1.0K  hung, next 4400\n"
+        "web      1  replacing  4301    2   1m00s         1    117  1m01s  1.0K  hung, next 4400, "
+        "signal KILL 1s ago\n"
         "web      2  backoff       -    3       -         7      3      -     -  exit 1 12s ago\n");
     json_decref(status);
 }
@@ -72,7 +76,7 @@ Test(view, fits_the_terminal)
                 "\n"
                 "POOL  SLOT  STATE      NOTE\n"
                 "web      0  up         idle\n"
-                "web      1  replacing  hung, next 4400\n"
+                "web      1  replacing  hung, next 440...\n"
                 "web      2  backoff    exit 1 12s ago\n");
     json_decref(status);
 }
@@ -121,10 +125,12 @@ Test(view, takes_anything)
         "{'version':7,'pid':'x','state':[],'reload':3,'pools':{}}",
         "{'pools':[1,null,{},{'name':{},'slots':[1,null,[],{}],'listeners':[1,{}]}]}",
         "{'version':'\\u001b[2J','state':'\\n\\n','pid':-1,'uptime_s':1e308,'generation':1e308,"
-        "'reload':{'result':'\\u009b','reason':'\\u202e\\u007f','at':1e308,'duration_s':1e308},"
+        "'reload':{'result':'\\u009b','reason':'\\u202e\\u007f','at':'9999-12-31T00:00:00Z\\u001b',"
+        "'duration_s':1e308},"
         "'pools':[{'name':'\\u001b','command':'\\u001b','listeners':[{'address':'\\u001b'}],"
         "'slots':[{'state':'\\u001b','worker_state':'\\u001b','status':'\\u001b\\n',"
-        "'pid':1,'last_exit':{'reason':'\\u001b','at':1000},'rss_bytes':1e308,'cpu_s':1e308}]}]}",
+        "'pid':1,'last_exit':{'reason':'\\u001b','at':'1970-01-01T00:16:40Z'},'rss_bytes':1e308,'"
+        "cpu_s':1e308}]}]}",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
