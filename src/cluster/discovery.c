@@ -52,6 +52,7 @@ static int add(struct discovery *d, const struct generation *gen, const struct s
 
     if (r < 0)
         return r;
+    listener_watch(*out, gen->watch);
     place = find_place(d);
     if (!place) {
         listener_unref(*out);

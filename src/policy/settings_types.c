@@ -451,6 +451,17 @@ static int health_parse(const struct setting_rule *rule, const char *text, void 
     return string_parse(rule, text, value, why);
 }
 
+static int control_parse(const struct setting_rule *rule, const char *text, void *value,
+                         struct why *why)
+{
+    const size_t max = sizeof(((struct sockspec *)0)->path) - 1;
+
+    if (!streq(text, "auto") && !streq(text, "off") && (*text != '/' || strlen(text) > max))
+        return setting_fail(why, text, " is no absolute path of at most %zu bytes, nor auto or off",
+                            max);
+    return string_parse(rule, text, value, why);
+}
+
 static void string_print(UNUSED const struct setting_type *type, const void *value, struct buf *out)
 {
     const char *string = *(char *const *)value;
@@ -584,6 +595,7 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     TEXT(STRING, string_parse),
     TEXT(ACCOUNT, account_parse),
     TEXT(HEALTH, health_parse),
+    TEXT(CONTROL, control_parse),
     LIST(WORDS, words_parse, words_print, false),
     LIST(LIST, env_parse, list_print, true),
     LIST(LISTEN, listen_parse, list_print, true),

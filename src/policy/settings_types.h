@@ -34,6 +34,7 @@ enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
 typedef char *setting_STRING;          /* NULL: unset */
 typedef char *setting_ACCOUNT;         /* a user's or group's name or number; NULL: unset */
 typedef char *setting_HEALTH;          /* "auto", "off", or an address for sockspec_parse() */
+typedef char *setting_CONTROL;         /* "auto", "off", or an absolute path */
 typedef struct strv setting_WORDS;     /* split like a shell does; one occurrence only */
 typedef struct strv setting_LIST;      /* one item an occurrence: NAME=VALUE */
 typedef struct strv setting_LISTEN;    /* one item an occurrence: checked by sockspec_parse() */
@@ -60,6 +61,7 @@ enum setting_type_id {
     SETTING_STRING,
     SETTING_ACCOUNT,
     SETTING_HEALTH,
+    SETTING_CONTROL,
     SETTING_WORDS,
     SETTING_LIST,
     SETTING_LISTEN,

@@ -297,6 +297,26 @@ Test(settings_types, health)
                    "'127.0.0.1:70000': port 70000 is out of range (0..65535)");
 }
 
+Test(settings_types, control)
+{
+    struct setting_rule r = rule_of(SETTING_CONTROL, 0, 0);
+    static const char *const good[] = {"auto", "off", "/run/c"};
+    char path[110];
+
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        char *value = NULL;
+
+        cr_expect_eq(r.type->parse(&r, good[i], &value, NULL), 0, "%s", good[i]);
+        cr_expect_str_eq(value, good[i]);
+        r.type->free(&value);
+    }
+    expect_refused(r, "c", "'c' is no absolute path of at most 107 bytes, nor auto or off");
+    expect_refused(r, "@c", "'@c' is no absolute path of at most 107 bytes, nor auto or off");
+    memset(path, '/', 108);
+    path[108] = '\0';
+    cr_expect_eq(r.type->parse(&r, path, &(char *){NULL}, NULL), -EINVAL);
+}
+
 Test(settings_types, lists)
 {
     struct setting_rule env = rule_of(SETTING_LIST, 0, 2);
