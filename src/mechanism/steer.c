@@ -96,7 +96,7 @@ static int attach_classic(struct steer *s, int more)
         return -E2BIG;
     collect_seats(s, seats);
     seats[s->n] = (struct steer_seat){.slot = -1};
-    r = steer_prog_build(s->balance, seats, s->n + more, s->seed, code);
+    r = steer_prog_build(&s->plan, seats, s->n + more, s->seed, code);
     if (r <= 0)
         return r;
     program.len = (unsigned short)r;
@@ -123,14 +123,14 @@ static int attach_ebpf(struct steer *s)
 {
     struct steer_seat seats[STEER_SEATS_MAX];
     uint16_t slots[STEER_SEATS_MAX];
-    int n, r = steer_ebpf_prepare(&s->ebpf, s->balance);
+    int n, r = steer_ebpf_prepare(&s->ebpf, &s->plan);
 
     if (r == 0)
         r = s->n > STEER_SEATS_MAX ? -E2BIG : fill_map(s);
     if (r < 0)
         return r;
     collect_seats(s, seats);
-    n = steer_table_build(s->balance, seats, s->n, slots);
+    n = steer_table_build(&s->plan, seats, s->n, slots);
     if (n < 0)
         return n;
     steer_ebpf_choose(&s->ebpf, slots, n);
@@ -158,7 +158,7 @@ static int apply(struct steer *s, int more)
     steer_look(s);
     if (s->n + more > 1)
         r = attach_ebpf(s);
-    if (r < 0 && s->balance == BALANCE_ROUND_ROBIN)
+    if (r < 0 && s->plan.balance == BALANCE_ROUND_ROBIN)
         warn_once(r);
     if (r < 0)
         r = attach_classic(s, more);
@@ -179,10 +179,10 @@ int steer_apply(struct steer *s)
     return s->error == before ? 0 : s->error;
 }
 
-int steer_choose(struct steer *s, enum balance_mode balance)
+int steer_choose(struct steer *s, const struct steer_plan *plan)
 {
-    s->changed = s->changed || s->balance != balance;
-    s->balance = balance;
+    s->changed = s->changed || !steer_plan_equal(&s->plan, plan);
+    s->plan = *plan;
     return steer_apply(s);
 }
 

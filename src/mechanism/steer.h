@@ -20,7 +20,7 @@ struct steer {
     bool udp;
     struct steer_member *members; /* in the kernel's order */
     int n;
-    enum balance_mode balance;
+    struct steer_plan plan;
     uint32_t seed;
     struct steer_ebpf ebpf;
     enum { STEER_BY_KERNEL, STEER_BY_CLASSIC, STEER_BY_EBPF } by; /* what is attached */
@@ -51,7 +51,7 @@ void steer_leave(struct steer *s, int fd);
 void steer_set(struct steer *s, int fd, int slot, bool live);
 
 /* How to spread them; then as steer_apply(). */
-int steer_choose(struct steer *s, enum balance_mode balance);
+int steer_choose(struct steer *s, const struct steer_plan *plan);
 
 /* Attaches or detaches the program, if anything changed. Where that fails the kernel spreads new
  * connections over all sockets; -errno is returned when it was not the same before. */

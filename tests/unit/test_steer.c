@@ -72,7 +72,7 @@ BOTH(modes_spread_over_live_slots)
         int hits[MANY_SLOTS] = {0};
 
         set_live(l, 7);
-        cr_assert_eq(listener_steer(l, b), 0);
+        cr_assert_eq(steer_by(l, b), 0);
         knock(l, "127.0.0.1:0", CLIENTS, hits);
         /* 200 over 3: a fair choice stays within these with all but 1e-7 */
         for (int slot = 0; slot < 3; slot++)
@@ -94,10 +94,10 @@ BOTH(cpu_chooses_the_slot)
     CPU_SET((size_t)cpu, &set);
     cr_assert_eq(sched_setaffinity(0, sizeof(set), &set), 0);
     set_live(l, 15);
-    cr_assert_eq(listener_steer(l, BALANCE_CPU), 0);
+    cr_assert_eq(steer_by(l, BALANCE_CPU), 0);
     expect_only(l, "127.0.0.1:0", 1u << cpu % SLOTS, CLIENTS);
     set_live(l, 15 & ~(1u << cpu % SLOTS));
-    cr_assert_eq(listener_steer(l, BALANCE_CPU), 0);
+    cr_assert_eq(steer_by(l, BALANCE_CPU), 0);
     expect_only(l, "127.0.0.1:0", 15 & ~(1u << cpu % SLOTS), CLIENTS);
     listener_unref(l);
 }
@@ -394,13 +394,13 @@ Test(steer, tells_that_it_cannot_once)
     for (int slot = 0; slot < 2; slot++)
         set_number(listener_fd(l, slot), SOL_SOCKET, SO_LOCK_FILTER, 1);
     set_live(l, 1);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), -EPERM);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), -EPERM);
     set_live(l, 2);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), 0);
     set_live(l, 3);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), 0);
     set_live(l, 1);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), -EPERM);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), -EPERM);
     listener_unref(l);
 }
 

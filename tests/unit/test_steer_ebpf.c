@@ -15,7 +15,7 @@ static void expect_turns(struct listener *l, const char *to, unsigned mask)
     int hits[MANY_SLOTS] = {0}, rounds = 25;
 
     set_live(l, mask);
-    cr_assert_eq(listener_steer(l, BALANCE_ROUND_ROBIN), 0);
+    cr_assert_eq(steer_by(l, BALANCE_ROUND_ROBIN), 0);
     knock(l, to, rounds * __builtin_popcount(mask), hits);
     for (int slot = 0; slot < SLOTS; slot++)
         cr_expect_eq(hits[slot], mask >> slot & 1 ? rounds : 0, "%s, mask %#x: %d in slot %d", to,
@@ -42,7 +42,7 @@ Test(steer_ebpf, goes_by_chance_where_it_cannot_count)
     without_ebpf();
     l = open_text("127.0.0.1:0", SLOTS, &per_worker);
     set_live(l, 7);
-    cr_assert_eq(listener_steer(l, BALANCE_ROUND_ROBIN), 0);
+    cr_assert_eq(steer_by(l, BALANCE_ROUND_ROBIN), 0);
     knock(l, "127.0.0.1:0", CLIENTS, hits);
     for (int slot = 0; slot < 3; slot++)
         cr_expect(hits[slot] > 30 && hits[slot] < 110, "%d in slot %d", hits[slot], slot);
