@@ -107,6 +107,20 @@ static size_t utf8_length(const unsigned char *s, size_t left)
     return 0;
 }
 
+static bool utf8_continues(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+size_t utf8_cut(const char *text, size_t max)
+{
+    size_t n = max;
+
+    while (n > 0 && max - n < 3 && utf8_continues(text[n]))
+        n--;
+    return utf8_continues(text[n]) ? max : n;
+}
+
 /* Whether a valid sequence is a control character: C0, DEL, or C1 (U+0080 to U+009F), which some
  * terminals obey as well. */
 static bool utf8_is_control(const unsigned char *s, size_t len)
@@ -116,11 +130,22 @@ static bool utf8_is_control(const unsigned char *s, size_t len)
     return len == 2 && s[0] == 0xc2 && s[1] < 0xa0;
 }
 
+/* Appends the ASCII text at `s` that stands for itself in every form; returns its length. */
+static size_t put_plain(struct buf *b, const unsigned char *s, size_t left)
+{
+    size_t n = 0;
+
+    while (n < left && s[n] >= 0x20 && s[n] < 0x7f && s[n] != '\\' && s[n] != '"')
+        n++;
+    buf_append(b, s, n);
+    return n;
+}
+
 void buf_escape(struct buf *b, const char *text, size_t len)
 {
     const unsigned char *s = (const unsigned char *)text;
 
-    for (size_t i = 0; i < len;) {
+    for (size_t i = put_plain(b, s, len); i < len; i += put_plain(b, s + i, len - i)) {
         size_t n = utf8_length(s + i, len - i);
 
         if (n > 0 && !utf8_is_control(s + i, n) && s[i] != '\\') {
@@ -138,7 +163,7 @@ void buf_json_string(struct buf *b, const char *text, size_t len)
     const unsigned char *s = (const unsigned char *)text;
 
     buf_putc(b, '"');
-    for (size_t i = 0; i < len;) {
+    for (size_t i = put_plain(b, s, len); i < len; i += put_plain(b, s + i, len - i)) {
         size_t n = utf8_length(s + i, len - i);
 
         if (n == 0) {

@@ -27,6 +27,10 @@ void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 
+/* Where to cut a text of more than `max` bytes: there, or in front of the UTF-8 character that
+ * would be cut in two. */
+size_t utf8_cut(const char *text, size_t max);
+
 /* Appends untrusted text so that it stays on one line and on the terminal it was meant for:
  * control characters, DEL, backslash and bytes that are no valid UTF-8 become \xHH. */
 void buf_escape(struct buf *b, const char *text, size_t len);

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <time.h>
 
 static int64_t kernel_us(void)
@@ -29,6 +30,16 @@ int64_t clock_wall_ms(void)
 
     clock_gettime(CLOCK_REALTIME, &ts);
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+char *clock_wall_text(int64_t wall_ms, char out[static CLOCK_WALL_TEXT])
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    size_t n = strftime(out, CLOCK_WALL_TEXT, "%FT%T", gmtime_r(&seconds, &tm));
+
+    snprintf(out + n, CLOCK_WALL_TEXT - n, ".%03dZ", (int)(wall_ms % 1000));
+    return out;
 }
 
 void clock_set_source(int64_t (*source_us)(void))

@@ -1,30 +1,12 @@
 #include "base/log.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <time.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
+#include "base/output.h"
 
-/* A write of at most PIPE_BUF bytes to a pipe is whole or EAGAIN, see pipe(7). */
-enum { LINE_MAX_BYTES = 4096, MESSAGE_MAX = 4000, TERMINAL_PIECE_MAX = 100 };
-
-/* write(2) in all but name: never waits, -1 and errno otherwise. */
-typedef ssize_t (*write_fn)(int fd, const void *data, size_t len);
-
-struct target {
-    int fd;
-    write_fn write;
-    dev_t dev;
-    ino_t ino;
-    bool journal; /* the journal reads it */
-};
+enum { LINE_MAX_BYTES = OUTPUT_ATOMIC_MAX, MESSAGE_MAX = 4000 };
 
 static const struct {
     const char *name;
@@ -40,119 +22,25 @@ static const struct {
 static struct {
     enum log_level level;
     enum log_format format;
-    char *file; /* NULL is stderr */
-    bool open;
-    struct target target;
+    char *file;            /* NULL is stderr */
+    struct output *output; /* NULL: not opened yet */
+    bool journal;          /* the journal reads it */
     uint64_t dropped;
-    uint64_t untold;           /* of these, not yet told in the log */
-    char rest[LINE_MAX_BYTES]; /* of a line that went out in part */
-    size_t rest_len;
-} state = {.level = LOG_LEVEL_INFO, .target = {.fd = -1}};
+    uint64_t untold; /* of these, not yet told in the log */
+} state = {.level = LOG_LEVEL_INFO};
 
-/* --- Targets --- */
-
-static ssize_t write_socket(int fd, const void *data, size_t len)
-{
-    return send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-/* What a terminal takes in one go when it tells that there is room: a little text, or the newline
- * that ends a line, which becomes two characters and waits when only the text before it fits. */
-static size_t terminal_piece(size_t left)
-{
-    if (left == 1)
-        return 1;
-    return left - 1 < TERMINAL_PIECE_MAX ? left - 1 : TERMINAL_PIECE_MAX;
-}
-
-/* Terminals do not know RWF_NOWAIT. */
-static ssize_t write_polled(int fd, const char *data, size_t len)
-{
-    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-    size_t done = 0;
-
-    while (done < len && poll(&pfd, 1, 0) == 1) {
-        ssize_t n = write(fd, data + done, terminal_piece(len - done));
-
-        if (n <= 0)
-            return done > 0 ? (ssize_t)done : n;
-        done += (size_t)n;
-    }
-    if (done > 0)
-        return (ssize_t)done;
-    errno = EAGAIN;
-    return -1;
-}
-
-/* For a description that others share and whose flags are not ours to change. */
-static ssize_t write_shared(int fd, const void *data, size_t len)
-{
-    struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
-    ssize_t n = pwritev2(fd, &iov, 1, -1, RWF_NOWAIT);
-
-    if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
-        return write_polled(fd, data, len);
-    return n;
-}
+/* --- Writing --- */
 
 /* systemd.exec(5): JOURNAL_STREAM holds device and inode of the stream that the journal reads. */
-static bool journal_reads(const struct stat *st)
+static bool journal_reads(const struct output *o)
 {
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long dev, ino;
     char more;
 
-    return stream && sscanf(stream, "%llu:%llu%c", &dev, &ino, &more) == 2 && dev == st->st_dev &&
-           ino == st->st_ino;
+    return stream && sscanf(stream, "%llu:%llu%c", &dev, &ino, &more) == 2 && dev == o->dev &&
+           ino == o->ino;
 }
-
-/* A closed stderr gives a target that loses every line, which is not worth failing for.
- * A regular file is shared as it is, not opened again: where it was not opened for appending, the
- * workers write at the shared offset and would write over what we appended beyond it. */
-static struct target target_stderr(void)
-{
-    enum { flags = O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
-    struct target t = {.fd = -1, .write = write};
-    struct stat st;
-
-    if (fstat(STDERR_FILENO, &st) < 0)
-        return t;
-    if (!S_ISSOCK(st.st_mode) && !S_ISREG(st.st_mode))
-        t.fd = open("/proc/self/fd/2", flags);
-    if (t.fd < 0) {
-        t.fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        if (S_ISSOCK(st.st_mode))
-            t.write = write_socket;
-        else if (!S_ISREG(st.st_mode))
-            t.write = write_shared;
-    }
-    t.dev = st.st_dev;
-    t.ino = st.st_ino;
-    t.journal = journal_reads(&st);
-    return t;
-}
-
-/* A symbolic link is followed: administrators lead logs elsewhere with it. */
-static int target_file(const char *path, struct target *t)
-{
-    enum { flags = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
-    struct stat st;
-
-    *t = (struct target){.fd = open(path, flags, 0640), .write = write};
-    if (t->fd < 0)
-        return -errno;
-    if (fstat(t->fd, &st) < 0) {
-        int err = -errno;
-
-        util_close_p(&t->fd);
-        return err;
-    }
-    t->dev = st.st_dev;
-    t->ino = st.st_ino;
-    return 0;
-}
-
-/* --- Writing --- */
 
 static void count_lost(void)
 {
@@ -160,58 +48,36 @@ static void count_lost(void)
     state.untold++;
 }
 
-static bool flush_rest(void)
-{
-    ssize_t n;
-
-    if (state.rest_len == 0)
-        return true;
-    n = TEMP_FAILURE_RETRY(state.target.write(state.target.fd, state.rest, state.rest_len));
-    if (n <= 0)
-        return false;
-    state.rest_len -= (size_t)n;
-    memmove(state.rest, state.rest + n, state.rest_len);
-    return state.rest_len == 0;
-}
-
-/* Whether the line is on its way: written, or its begin is and the rest is kept, so that the next
- * line cannot follow on the same line. */
+/* Whether the line is on its way: written, or its begin is and the rest is kept. */
 static bool write_line(const struct buf *line)
 {
-    ssize_t n;
-
-    if (line->failed || line->len > LINE_MAX_BYTES || !flush_rest())
-        return false;
-    n = TEMP_FAILURE_RETRY(state.target.write(state.target.fd, line->data, line->len));
-    if (n <= 0)
-        return false;
-    state.rest_len = line->len - (size_t)n;
-    memcpy(state.rest, line->data + n, state.rest_len);
-    return true;
+    return !line->failed && line->len <= LINE_MAX_BYTES &&
+           output_write(state.output, line->data, line->len) == 0;
 }
 
-static void use_target(struct target t)
+static void use_output(struct output *o, bool journal)
 {
-    if (!flush_rest()) {
-        state.rest_len = 0;
+    if (state.output && output_flush(state.output) < 0)
         count_lost();
-    }
-    util_close_p(&state.target.fd);
-    state.target = t;
-    state.open = true;
+    output_unref(state.output);
+    state.output = o;
+    state.journal = journal;
+}
+
+static void use_stderr(void)
+{
+    struct output *o = output_standard(STDERR_FILENO);
+
+    use_output(o, journal_reads(o));
 }
 
 /* --- Lines --- */
 
 static void put_time(struct buf *line)
 {
-    int64_t now_ms = clock_wall_ms();
-    time_t seconds = (time_t)(now_ms / 1000);
-    char text[sizeof("2026-11-21T04:05:06")];
-    struct tm tm;
+    char text[CLOCK_WALL_TEXT];
 
-    strftime(text, sizeof(text), "%FT%T", gmtime_r(&seconds, &tm));
-    buf_printf(line, "%s.%03dZ", text, (int)(now_ms % 1000));
+    buf_puts(line, clock_wall_text(clock_wall_ms(), text));
 }
 
 static void put_who(struct buf *line, const struct log_who *who)
@@ -235,7 +101,7 @@ struct event {
 
 static void render_text(struct buf *line, const struct event *e, size_t len)
 {
-    if (state.format == LOG_FORMAT_AUTO && state.target.journal) {
+    if (state.format == LOG_FORMAT_AUTO && state.journal) {
         buf_printf(line, "<%d>", levels[e->level].priority);
     } else {
         put_time(line);
@@ -290,9 +156,7 @@ static void render_cut(struct buf *line, struct event *e, size_t len)
         else
             len = middle - 1;
     }
-    while (low > 0 && (e->message[low] & 0xc0) == 0x80)
-        low--;
-    render(line, e, low);
+    render(line, e, utf8_cut(e->message, low));
 }
 
 static bool emit(enum log_level level, const struct log_who *who, const char *message, size_t len)
@@ -330,8 +194,8 @@ void log_write(enum log_level level, const struct log_who *who, const char *fmt,
 
     if (!log_enabled(level))
         return;
-    if (!state.open)
-        use_target(target_stderr());
+    if (!state.output)
+        use_stderr();
     va_start(ap, fmt);
     len = vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
@@ -342,28 +206,40 @@ void log_write(enum log_level level, const struct log_who *who, const char *fmt,
 
 /* --- Settings --- */
 
+static int use_file(const char *path)
+{
+    char *copy = strdup(path);
+    struct output *o;
+    int err = copy ? output_file(path, &o) : -ENOMEM;
+
+    if (err < 0) {
+        free(copy);
+        return err;
+    }
+    use_output(o, false);
+    free(state.file);
+    state.file = copy;
+    return 0;
+}
+
+static void leave_file(void)
+{
+    use_stderr();
+    free(state.file);
+    state.file = NULL;
+}
+
 int log_configure(const struct log_config *config)
 {
-    const char *path = streq(config->file, "-") ? NULL : config->file;
-    bool same = path && state.file ? streq(path, state.file) : path == state.file;
+    bool wants_file = !streq(config->file, "-");
+    int err = 0;
 
-    if (!same || !state.open) {
-        struct target t;
-        char *copy = path ? strdup(path) : NULL;
-        int err = path && !copy ? -ENOMEM : 0;
-
-        if (err == 0 && path)
-            err = target_file(path, &t);
-        else if (err == 0)
-            t = target_stderr();
-        if (err < 0) {
-            free(copy);
-            return err;
-        }
-        use_target(t);
-        free(state.file);
-        state.file = copy;
-    }
+    if (wants_file && !(state.file && streq(config->file, state.file)))
+        err = use_file(config->file);
+    else if (!wants_file && (state.file || !state.output))
+        leave_file();
+    if (err < 0)
+        return err;
     state.level = config->level;
     state.format = config->format;
     return 0;
@@ -371,30 +247,30 @@ int log_configure(const struct log_config *config)
 
 int log_reopen(void)
 {
-    struct target t;
+    struct output *o;
     int err;
 
     if (!state.file)
         return 0;
-    err = target_file(state.file, &t);
+    err = output_file(state.file, &o);
     if (err < 0)
         return err;
     /* Still the same file: the rest of a line, if any, belongs behind what is there. */
-    if (t.dev == state.target.dev && t.ino == state.target.ino)
-        util_close_p(&t.fd);
+    if (output_is_same_file(o, state.output))
+        output_unref(o);
     else
-        use_target(t);
+        use_output(o, false);
     return 0;
 }
 
 void log_close(void)
 {
-    flush_rest();
-    util_close_p(&state.target.fd);
+    if (state.output)
+        output_flush(state.output);
+    output_unref(state.output);
     free(state.file);
     memset(&state, 0, sizeof(state));
     state.level = LOG_LEVEL_INFO;
-    state.target.fd = -1;
 }
 
 bool log_enabled(enum log_level level)

@@ -6,11 +6,8 @@
  *            "message":"message"}
  * What is not known of pool, slot and pid is left out. Times are UTC.
  *
- * A write never blocks the master and never changes the flags of the shared stderr: pipes and ttys
- * are written through an open file description of our own (re-opened by way of /proc/self/fd),
- * sockets with MSG_DONTWAIT, and where re-opening is refused with RWF_NOWAIT or after poll(2). A
- * line that does not fit is dropped and counted; the next line that fits tells how many were lost.
- * The program must ignore SIGPIPE. */
+ * A write never waits (base/output.h). A line for which there is no room is dropped and counted;
+ * the next line that fits tells how many were lost. */
 #ifndef PREFORKD_BASE_LOG_H
 #define PREFORKD_BASE_LOG_H
 

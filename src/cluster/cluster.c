@@ -27,6 +27,7 @@ int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_o
         .loop = loop, .ops = ops, .data = data, .means.inherited = *inherited, .generation = 1};
     *inherited = (struct inherited_listeners){0};
     start_queue_init(&c->starts_due, loop);
+    capture_hub_open(&c->means.outputs, loop);
     for (size_t i = 0; i < settings->npools; i++) {
         int r = open_pool(c, settings, i, why);
 
@@ -42,6 +43,7 @@ void cluster_free(struct cluster *c)
     for (size_t i = 0; i < c->npools; i++)
         pool_free(c->pools[i]);
     free(c->pools);
+    capture_hub_close(&c->means.outputs);
     for (size_t i = 0; i < c->means.inherited.n; i++)
         listener_unref(c->means.inherited.items[i]);
     free(c->means.inherited.items);

@@ -10,6 +10,21 @@ struct generation *generation_ref(struct generation *g)
     return g;
 }
 
+static struct output_losses *losses_ref(const struct generation *previous)
+{
+    struct output_losses *l = previous ? previous->losses : calloc(1, sizeof(*l));
+
+    if (l)
+        l->refs++;
+    return l;
+}
+
+static void losses_unref(struct output_losses *l)
+{
+    if (l && --l->refs == 0)
+        free(l);
+}
+
 void generation_unref(struct generation *g)
 {
     if (!g || --g->refs > 0)
@@ -17,6 +32,7 @@ void generation_unref(struct generation *g)
     for (size_t i = 0; i < g->nlisteners; i++)
         listener_unref(g->listeners[i]);
     free(g->listeners);
+    losses_unref(g->losses);
     spawn_user_free(&g->user);
     settings_unref(g->settings);
     free(g);
@@ -155,11 +171,15 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     g->number = number;
     g->settings = settings_ref(settings);
     g->pool = &settings->pools[index];
+    g->outputs = &means->outputs;
+    g->losses = losses_ref(previous);
     g->filter = g->pool->adopt == ADOPTION_OFF ? NULL : get_filter(means);
     g->workers = g->pool->workers == SETTING_AUTO ? cpus_probe() : (int)g->pool->workers;
     if (nslots == 0)
         nslots = g->workers;
-    r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
+    r = g->losses ? 0 : why_fail_errno(why, -ENOMEM, "generation");
+    if (r == 0)
+        r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
     if (r == 0)
         r = open_listeners(g, previous, &means->inherited, nslots, why);
     if (r < 0) {

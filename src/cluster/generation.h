@@ -4,11 +4,19 @@
 #ifndef PREFORKD_CLUSTER_GENERATION_H
 #define PREFORKD_CLUSTER_GENERATION_H
 
+#include "mechanism/capture.h"
 #include "mechanism/listener.h"
 #include "mechanism/spawn.h"
 #include "policy/settings.h"
 
 #define GENERATION_LISTENERS_MAX 64 /* what `listen` takes */
+
+/* Lines of a pool's workers that were never written. */
+struct output_losses {
+    unsigned refs;
+    uint64_t lines;
+    int64_t told_ms; /* monotonic; 0: never */
+};
 
 struct generation {
     unsigned refs;
@@ -21,6 +29,9 @@ struct generation {
     size_t nlisteners;
     struct spawn_user user;
     const struct adopt_filter *filter; /* NULL: workers bind what they like */
+    struct capture_hub *outputs;       /* where captured output goes */
+    struct output_losses *losses;      /* shared with the pool's other generations */
+    int64_t told_output_ms;            /* when a failed worker's last lines were logged; 0: never */
     bool told_blind;                   /* that adoption does not work was said once */
 };
 
@@ -37,6 +48,7 @@ struct generation_means {
     struct adopt_filter
         *filter; /* made when the first generation wants it; NULL: it cannot be had */
     bool tried_filter;
+    struct capture_hub outputs;
 };
 
 /* Makes the generation of the pool at `index` of `settings`. Listeners whose address `previous`

@@ -82,8 +82,8 @@ static void patch_pid(void *data, pid_t pid)
     worker_env_set_pid(data, pid);
 }
 
-static int spawn(const struct worker_start *start, struct worker_env *env, pid_t *pid,
-                 int *result_fd, struct why *why)
+static int spawn(const struct worker_start *start, struct worker_env *env, const int *outputs,
+                 pid_t *pid, int *result_fd, struct why *why)
 {
     const struct generation *g = start->gen;
     const struct pool_settings *pool = g->pool;
@@ -103,6 +103,7 @@ static int spawn(const struct worker_start *start, struct worker_env *env, pid_t
             .directory = pool->directory,
             .fds = fds,
             .nfds = g->nlisteners,
+            .outputs = outputs,
             .user = &g->user,
             .filter = g->filter,
             .umask = pool->umask,
@@ -115,14 +116,14 @@ static int spawn(const struct worker_start *start, struct worker_env *env, pid_t
     return r < 0 ? why_fail_errno(why, r, "fork") : 0;
 }
 
-int launch(const struct worker_start *start, const char *notify_socket, pid_t *pid, int *result_fd,
-           struct why *why)
+int launch(const struct worker_start *start, const char *notify_socket, const int *outputs,
+           pid_t *pid, int *result_fd, struct why *why)
 {
     struct worker_env env = {0};
     int r = build_env(start, notify_socket, &env, why);
 
     if (r == 0)
-        r = spawn(start, &env, pid, result_fd, why);
+        r = spawn(start, &env, outputs, pid, result_fd, why);
     worker_env_free(&env);
     return r;
 }

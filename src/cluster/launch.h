@@ -5,8 +5,9 @@
 
 #include "cluster/worker.h"
 
-/* `result_fd` as of spawn_start(). -errno with the reason when nothing was started. */
-int launch(const struct worker_start *start, const char *notify_socket, pid_t *pid, int *result_fd,
-           struct why *why);
+/* `outputs`: two descriptors for the process' stdout and stderr, or NULL for those of the master.
+ * `result_fd` as of spawn_start(). -errno with the reason when nothing was started. */
+int launch(const struct worker_start *start, const char *notify_socket, const int *outputs,
+           pid_t *pid, int *result_fd, struct why *why);
 
 #endif

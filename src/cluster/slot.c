@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "policy/restart.h"
 
+#define TELL_OUTPUT_MS 10000
+
 /* The timer ----------------------------------------------------------------------------------- */
 
 static void arm_ms(struct slot *s, int64_t ms)
@@ -16,6 +18,36 @@ static void arm_ms(struct slot *s, int64_t ms)
     ev_timer_set(&s->timer, (double)ms / 1000., 0.);
     ev_timer_start(s->loop, &s->timer);
     s->timer_ms = clock_ms() + ms;
+}
+
+/* A failure of many workers, or again and again, is told with the words of one now and then. */
+static void log_output(const struct worker *w, const struct last_lines *last)
+{
+    int64_t now_ms = clock_ms();
+
+    if (w->gen->told_output_ms > 0 && now_ms - w->gen->told_output_ms < TELL_OUTPUT_MS)
+        return;
+    w->gen->told_output_ms = now_ms;
+    for (unsigned i = 0; i < last_lines_count(last); i++) {
+        size_t len;
+        const char *line = last_lines_get(last, i, &len);
+
+        log_warn(&w->who, "its last output: %.*s", (int)len, line);
+    }
+}
+
+/* Keeps what a worker wrote that has failed to start. */
+static void note_output(struct slot *s, const struct worker *w)
+{
+    const struct last_lines *last = worker_output_last(w->output);
+
+    if (!last || last->count == 0)
+        return;
+    log_output(w, last);
+    if (!s->last_output)
+        s->last_output = malloc(sizeof(*s->last_output));
+    if (s->last_output)
+        *s->last_output = *last;
 }
 
 /* What a worker ends of is what the next one is started for. */
@@ -35,6 +67,8 @@ static void is_late(struct slot *s, struct worker *w)
     else
         snprintf(s->reason, sizeof(s->reason), "not ready in time");
     log_warn(w ? &w->who : &s->who, "%s", s->reason);
+    if (w)
+        note_output(s, w);
 }
 
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
@@ -308,6 +342,12 @@ static void log_end(struct slot *s, struct worker *w, const char *what)
               (long long)(clock_ms() - w->started_ms));
 }
 
+/* Whether the slot's start or replacement fails with this worker. */
+static bool is_start_of(const struct slot *s, const struct worker *w)
+{
+    return w == s->next || (w == s->cur && (s->state == SLOT_STARTING || s->state == SLOT_PROVING));
+}
+
 static void on_worker_gone(void *data, struct worker *w)
 {
     struct slot *s = data;
@@ -318,6 +358,8 @@ static void on_worker_gone(void *data, struct worker *w)
 
     worker_exit_describe(w, &what);
     log_end(s, w, buf_str(&what));
+    if (is_start_of(s, w))
+        note_output(s, w);
     s->last_exit = w->exit;
     event = forget(s, w);
     worker_free(w);
@@ -414,6 +456,7 @@ void slot_free(struct slot *s)
     ev_timer_stop(s->loop, &s->timer);
     start_queue_remove(s->starts_due, &s->start);
     generation_unref(s->wanted);
+    free(s->last_output);
     free(s);
 }
 

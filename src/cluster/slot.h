@@ -48,6 +48,8 @@ struct slot {
     unsigned restarts;   /* starts after the first one that nobody asked for */
     struct worker_exit last_exit;
     char reason[512]; /* why the last replacement or start failed */
+    /* what the worker wrote that failed last, when its output is captured; NULL: none did */
+    struct last_lines *last_output;
 
     /* private */
     struct start_item start;

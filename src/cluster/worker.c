@@ -415,10 +415,33 @@ static struct worker *worker_new(const struct worker_start *start)
     return w;
 }
 
+/* Forks it, with pipes for its output where that is captured. */
+static int run(struct worker *w, const struct worker_start *start, struct why *why)
+{
+    bool captured = w->gen->pool->output != OUTPUT_INHERIT;
+    int outputs[OUTPUT_NSTREAMS] = {-1, -1}, result_fd = -1, r = 0;
+
+    if (captured)
+        r = worker_output_open(w->gen, w->slot, &w->output, outputs);
+    if (r < 0)
+        return why_fail_errno(why, r, "output");
+    r = launch(start, notify_server_address(w->notify), captured ? outputs : NULL, &w->pid,
+               &result_fd, why);
+    for (int i = 0; i < OUTPUT_NSTREAMS; i++)
+        util_close_p(&outputs[i]);
+    if (r < 0)
+        return r;
+    if (captured)
+        worker_output_set_pid(w->output, w->pid);
+    ev_io_set(&w->result_io, result_fd, EV_READ);
+    ev_io_start(w->loop, &w->result_io);
+    return 0;
+}
+
 int worker_start(const struct worker_start *start, struct worker **out, struct why *why)
 {
     struct worker *w = worker_new(start);
-    int result_fd, r;
+    int r;
 
     if (!w)
         return why_fail_errno(why, -ENOMEM, "worker");
@@ -426,7 +449,7 @@ int worker_start(const struct worker_start *start, struct worker **out, struct w
     if (r < 0)
         why_fail_errno(why, r, "notify socket");
     else
-        r = launch(start, notify_server_address(w->notify), &w->pid, &result_fd, why);
+        r = run(w, start, why);
     if (r < 0) {
         worker_free(w);
         return r;
@@ -434,8 +457,6 @@ int worker_start(const struct worker_start *start, struct worker **out, struct w
     w->main_pid = w->pid;
     w->who = (struct log_who){.pool = w->gen->pool->name, .slot = w->slot, .pid = w->pid};
     notify_server_set_owner(w->notify, w->pid, worker_uid(w));
-    ev_io_set(&w->result_io, result_fd, EV_READ);
-    ev_io_start(w->loop, &w->result_io);
     *out = w;
     return 0;
 }
@@ -445,6 +466,7 @@ void worker_free(struct worker *w)
     if (!w)
         return;
     stop_watching(w);
+    worker_output_release(w->output);
     generation_unref(w->gen);
     free(w);
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cluster/generation.h"
 #include "cluster/readiness.h"
+#include "cluster/worker_output.h"
 #include "mechanism/adopter.h"
 #include "mechanism/notify_server.h"
 #include "policy/restart.h"
@@ -72,8 +73,9 @@ struct worker {
     struct notify_server *notify;
     struct adopter *adopter; /* NULL: it binds what it likes */
     struct readiness readiness;
-    ev_io result_io; /* how the exec went */
-    ev_io main_io;   /* the pidfd of main_pid when that is not pid */
+    struct worker_output *output; /* NULL: it writes where the master does */
+    ev_io result_io;              /* how the exec went */
+    ev_io main_io;                /* the pidfd of main_pid when that is not pid */
     ev_timer watchdog;
     ev_timer end_timer;
     ev_timer look_timer; /* runs while the main process is looked for */

@@ -16,13 +16,14 @@
 
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
-enum { FIRST_FD = 3, EXIT_NOT_STARTED = 127 };
+enum { FIRST_FD = 3, NOUTPUTS = 2, EXIT_NOT_STARTED = 127 };
 
 /* What the child needs, made before the fork. */
 struct child {
     const struct spawn_request *request;
     struct strv candidates; /* file names to give to execve(2), in this order */
     int *fds;               /* a copy of request->fds, since the child moves them */
+    int outputs[NOUTPUTS];  /* the same of request->outputs */
     char oom_score_adj[16];
     pid_t master;
     int result_fd, error_fd; /* the ends of the channel for the master and for the child */
@@ -55,16 +56,19 @@ static int move_up(int *fd, int lowest)
     return 0;
 }
 
-/* stdin reads nothing; stdout and stderr are the master's, and exist in any case. */
-static int open_standard_streams(void)
+/* stdin reads nothing; stdout and stderr exist in any case. */
+static int open_standard_streams(const int *outputs)
 {
     int null = open("/dev/null", O_RDWR);
 
     if (null < 0 || dup2(null, STDIN_FILENO) < 0)
         return -errno;
-    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_SETFD, 0) < 0 && dup2(null, fd) < 0)
+    for (int i = 0; i < NOUTPUTS; i++) {
+        int fd = STDOUT_FILENO + i;
+
+        if (outputs ? dup2(outputs[i], fd) < 0 : fcntl(fd, F_SETFD, 0) < 0 && dup2(null, fd) < 0)
             return -errno;
+    }
     return 0;
 }
 
@@ -106,8 +110,10 @@ static int place_descriptors(struct child *c)
         close(old_error_fd);
     for (int i = 0; err == 0 && i < nfds; i++)
         err = move_up(&c->fds[i], FIRST_FD + nfds);
+    for (int i = 0; err == 0 && c->request->outputs && i < NOUTPUTS; i++)
+        err = move_up(&c->outputs[i], FIRST_FD + nfds);
     if (err == 0)
-        err = open_standard_streams();
+        err = open_standard_streams(c->request->outputs ? c->outputs : NULL);
     for (int i = 0; err == 0 && i < nfds; i++)
         if (dup2(c->fds[i], FIRST_FD + i) < 0)
             err = -errno;
@@ -320,6 +326,8 @@ static int prepare_child(struct child *c, const struct spawn_request *r)
         return -ENOMEM;
     if (r->nfds > 0)
         memcpy(c->fds, r->fds, r->nfds * sizeof(*c->fds));
+    if (r->outputs)
+        memcpy(c->outputs, r->outputs, sizeof(c->outputs));
     if (r->oom_score_adj != SPAWN_INHERIT)
         snprintf(c->oom_score_adj, sizeof(c->oom_score_adj), "%d", (int)r->oom_score_adj);
     return list_candidates(r->argv[0], search_path(r->envp), &c->candidates);

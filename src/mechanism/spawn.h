@@ -33,6 +33,7 @@ struct spawn_request {
     const char *directory; /* NULL: stay */
     const int *fds;        /* placed at 3, 4, ...; every other descriptor above 2 is closed */
     size_t nfds;
+    const int *outputs; /* two: placed at 1 and 2; NULL: stdout and stderr of the master */
     const struct spawn_user *user;
     const struct adopt_filter *filter;                            /* NULL: none */
     int64_t umask, nice, oom_score_adj, limit_nofile, limit_core; /* or SPAWN_INHERIT;
@@ -72,13 +73,12 @@ struct spawn_outcome {
 /* "exec", "working directory", ... for messages. */
 const char *spawn_stage_name(enum spawn_stage stage);
 
-/* Starts it. The child gets: a session and process group of its own, stdin from /dev/null, stdout
- * and stderr of the master, default signal dispositions and mask, parent-death signal TERM (set
- * after the change of user, which clears it, and checked against a parent that is already gone).
- * The program is searched in the PATH of envp; a file without a format that the kernel knows is not
- * given to a shell.
- * On success 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by
- * the caller. -errno of pipe(2) or fork(2) with nothing started. */
+/* Starts it. The child gets: a session and process group of its own, stdin from /dev/null, default
+ * signal dispositions and mask, parent-death signal TERM (set after the change of user, which
+ * clears it, and checked against a parent that is already gone). The program is searched in the
+ * PATH of envp; a file without a format that the kernel knows is not given to a shell. On success
+ * 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by the caller.
+ * -errno of pipe(2) or fork(2) with nothing started. */
 int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd);
 
 /* Asked when result_fd becomes readable, or after the child died: 1 the program runs, 0 it failed

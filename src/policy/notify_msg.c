@@ -29,8 +29,7 @@ static size_t fit_status(const char *text, size_t len)
 
     if (len <= max)
         return len;
-    for (len = max; ((unsigned char)text[len] & 0xc0) == 0x80;)
-        len--;
+    len = utf8_cut(text, max);
     for (size_t back = 1; back < strlen("\\xHH"); back++)
         if (text[len - back] == '\\')
             return len - back;

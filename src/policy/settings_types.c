@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "policy/adoption.h"
+#include "policy/output_line.h"
 #include "policy/sockspec.h"
 #include "policy/words.h"
 
@@ -347,6 +348,10 @@ static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
                                             NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
+static const char *const output_words[] = {
+    [OUTPUT_INHERIT] = "inherit", [OUTPUT_TAG] = "tag", [OUTPUT_JSON] = "json", NULL};
+static const char *const overflow_words[] = {
+    [OVERFLOW_WAIT] = "wait", [OVERFLOW_DROP] = "drop", NULL};
 static const char *const ready_words[] = {[READY_AUTO] = "auto",
                                           [READY_NOTIFY] = "notify",
                                           [READY_LISTEN] = "listen",
@@ -598,4 +603,6 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(ADOPT, adopt_words),
     CHOICE(BALANCE, balance_words),
     CHOICE(READY, ready_words),
+    CHOICE(OUTPUT, output_words),
+    CHOICE(OVERFLOW, overflow_words),
 };

@@ -27,6 +27,7 @@ int count_of(struct count c, int total);
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
+enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
 enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
 
 /* C type of each value type */
@@ -52,6 +53,8 @@ typedef int64_t setting_ACCEPT;     /* enum accept_mode */
 typedef int64_t setting_ADOPT;      /* enum adoption_mode */
 typedef int64_t setting_BALANCE;    /* enum balance_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
+typedef int64_t setting_OUTPUT;     /* enum output_mode */
+typedef int64_t setting_OVERFLOW;   /* enum overflow_mode */
 
 enum setting_type_id {
     SETTING_STRING,
@@ -76,6 +79,8 @@ enum setting_type_id {
     SETTING_ADOPT,
     SETTING_BALANCE,
     SETTING_READY,
+    SETTING_OUTPUT,
+    SETTING_OVERFLOW,
     SETTING_NTYPES
 };
 

@@ -159,3 +159,24 @@ Test(buf, reads_nothing_beyond_the_text)
         cr_expect_eq(b.len, strlen("\\x80\"\\ufffd\""), "byte %02x: %s", c, buf_str(&b));
     }
 }
+
+Test(buf, utf8_is_cut_between_characters)
+{
+    static const struct {
+        const char *text;
+        size_t max, cut;
+    } cases[] = {
+        {"abc", 2, 2},
+        {"a\xc3\xbc", 2, 1},
+        {"a\xc3\xbc!", 3, 3},
+        {"\xe2\x82\xac", 1, 0},
+        {"\xe2\x82\xac", 2, 0},
+        {"\xf0\x9f\x98\x80!", 3, 0},
+        {"\xf0\x9f\x98\x80!", 4, 4},
+        {"x\x80\x80\x80\x80\x80", 5, 5}, /* no character */
+        {"\x80\x80", 1, 1},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        cr_expect_eq(utf8_cut(cases[i].text, cases[i].max), cases[i].cut, "%zu", i);
+}

@@ -33,6 +33,15 @@ Test(clock, wall_time_is_the_real_one)
     cr_expect_leq(ms, (time(NULL) + 2) * 1000LL);
 }
 
+Test(clock, wall_time_as_text)
+{
+    char text[CLOCK_WALL_TEXT];
+
+    cr_expect_str_eq(clock_wall_text(0, text), "1970-01-01T00:00:00.000Z");
+    cr_expect_str_eq(clock_wall_text(951782400007, text), "2000-02-29T00:00:00.007Z");
+    cr_expect_str_eq(clock_wall_text(4102444799999, text), "2099-12-31T23:59:59.999Z");
+}
+
 Test(clock, takes_another_source_and_gives_it_back)
 {
     int64_t wall;

@@ -72,6 +72,8 @@ static const struct sample {
     {"min-ready", {"2", "1%", "100%"}, "0%", "'0%' is out of range (1..4096, or 1%..100%)"},
     {"watchdog", {"1ms", "30s", "1d"}, "2d", "'2d' is out of range (0..1d)"},
     {"reload-batch", {"2", "25%", "4096"}, "4097", "'4097' is out of range (1..4096, or 1%..100%)"},
+    {"output", {"tag", "json", "inherit"}, "text", "'text' is none of inherit, tag, json"},
+    {"output-overflow", {"drop", "drop", "wait"}, "block", "'block' is none of wait, drop"},
     {"forward-signals",
      {"USR1", "USR1,USR2,WINCH", "WINCH"},
      "HUP",
