@@ -24,6 +24,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->gen = generation_ref(gen);
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
+    probing_init(&p->probing, starts_due->loop, &p->discovery);
     return p;
 }
 
@@ -32,6 +33,7 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    probing_free(&p->probing);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -76,6 +78,7 @@ static void trim(struct pool *p)
     if (n == p->nslots)
         return;
     p->nslots = n;
+    probing_shrink(&p->probing, n);
     generation_shrink(p->gen, n);
     discovery_shrink(&p->discovery, n);
 }
@@ -228,6 +231,7 @@ static void on_changed(void *data, struct slot *s)
     else if (s->state == SLOT_UP && !s->leaving)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
     steering_note(&p->discovery, p->gen, s);
+    probing_note(&p->probing, s);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);

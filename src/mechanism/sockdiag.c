@@ -292,7 +292,7 @@ static int put_end(const struct sockaddr_storage *a, __be16 *port, __be32 ip[4])
 /* From the other end's point of view: its source is our peer. */
 static int put_ends(int fd, struct inet_diag_req_v2 *request)
 {
-    struct sockaddr_storage own, peer;
+    struct sockaddr_storage own = {0}, peer = {0};
     socklen_t own_len = sizeof(own), peer_len = sizeof(peer);
 
     if (getsockname(fd, (struct sockaddr *)&own, &own_len) < 0 ||

@@ -16,6 +16,7 @@ enum restart_reason {
     RESTART_EXIT, /* it ended by itself, with any exit status */
     RESTART_SIGNAL,
     RESTART_WATCHDOG,
+    RESTART_PROBE,
     RESTART_START_TIMEOUT,
     RESTART_RELOAD,
     RESTART_MANUAL,

@@ -352,11 +352,9 @@ static const char *const output_words[] = {
     [OUTPUT_INHERIT] = "inherit", [OUTPUT_TAG] = "tag", [OUTPUT_JSON] = "json", NULL};
 static const char *const overflow_words[] = {
     [OVERFLOW_WAIT] = "wait", [OVERFLOW_DROP] = "drop", NULL};
-static const char *const ready_words[] = {[READY_AUTO] = "auto",
-                                          [READY_NOTIFY] = "notify",
-                                          [READY_LISTEN] = "listen",
-                                          [READY_DELAY] = "delay",
-                                          NULL};
+static const char *const ready_words[] = {
+    [READY_AUTO] = "auto",   [READY_NOTIFY] = "notify", [READY_LISTEN] = "listen",
+    [READY_DELAY] = "delay", [READY_PROBE] = "probe",   NULL};
 
 /* --- Sets of signals --- */
 
@@ -448,6 +446,23 @@ static int health_parse(const struct setting_rule *rule, const char *text, void 
         if (spec.udp || spec.kind == SOCKSPEC_SYSTEMD)
             return setting_fail(why, text, " is no TCP or unix address, nor auto or off");
     }
+    return string_parse(rule, text, value, why);
+}
+
+#define PROBE_PATH_MAX 1024
+
+/* The path goes into the line of a request as it is. */
+static int probe_parse(const struct setting_rule *rule, const char *text, void *value,
+                       struct why *why)
+{
+    const char *p = text;
+
+    while (*p > ' ' && *p < 127)
+        p++;
+    if (!streq(text, "off") && !streq(text, "tcp") && (*text != '/' || *p))
+        return setting_fail(why, text, " is neither off, nor tcp, nor a path such as /healthz");
+    if (p - text > PROBE_PATH_MAX)
+        return setting_fail(why, text, " is longer than %d bytes", PROBE_PATH_MAX);
     return string_parse(rule, text, value, why);
 }
 
@@ -584,6 +599,7 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     TEXT(STRING, string_parse),
     TEXT(ACCOUNT, account_parse),
     TEXT(HEALTH, health_parse),
+    TEXT(PROBE, probe_parse),
     LIST(WORDS, words_parse, words_print, false),
     LIST(LIST, env_parse, list_print, true),
     LIST(LISTEN, listen_parse, list_print, true),

@@ -28,12 +28,13 @@ int count_of(struct count c, int total);
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
-enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
+enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY, READY_PROBE };
 
 /* C type of each value type */
 typedef char *setting_STRING;          /* NULL: unset */
 typedef char *setting_ACCOUNT;         /* a user's or group's name or number; NULL: unset */
 typedef char *setting_HEALTH;          /* "auto", "off", or an address for sockspec_parse() */
+typedef char *setting_PROBE;           /* "off", "tcp", or the path of a request */
 typedef struct strv setting_WORDS;     /* split like a shell does; one occurrence only */
 typedef struct strv setting_LIST;      /* one item an occurrence: NAME=VALUE */
 typedef struct strv setting_LISTEN;    /* one item an occurrence: checked by sockspec_parse() */
@@ -60,6 +61,7 @@ enum setting_type_id {
     SETTING_STRING,
     SETTING_ACCOUNT,
     SETTING_HEALTH,
+    SETTING_PROBE,
     SETTING_WORDS,
     SETTING_LIST,
     SETTING_LISTEN,
