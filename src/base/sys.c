@@ -346,15 +346,22 @@ void sys_sanitize_descriptors(void)
 static struct rlimit first_nofile;
 static bool raised_nofile;
 
-void sys_raise_nofile(void)
+void sys_raise_nofile(rlim_t first)
 {
     struct rlimit raised;
 
     if (getrlimit(RLIMIT_NOFILE, &first_nofile) < 0)
         return;
+    if (first != 0)
+        first_nofile.rlim_cur = first;
     raised = first_nofile;
     raised.rlim_cur = raised.rlim_max;
     raised_nofile = setrlimit(RLIMIT_NOFILE, &raised) == 0;
+}
+
+rlim_t sys_first_nofile(void)
+{
+    return first_nofile.rlim_cur;
 }
 
 void sys_restore_nofile(void)

@@ -2,6 +2,7 @@
 #ifndef PREFORKD_BASE_SYS_H
 #define PREFORKD_BASE_SYS_H
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -76,8 +77,10 @@ ssize_t sys_receive_with_fd(int socket, void *data, size_t size, int *fd);
 void sys_sanitize_descriptors(void);
 
 /* Raises this process's soft limit of open files to the hard one, and puts back what it was (in a
- * child: programs that use select(2) rely on it). Async-signal-safe. */
-void sys_raise_nofile(void);
+ * child: programs that use select(2) rely on it; async-signal-safe). `first` is what it was before
+ * another program in this process raised it, 0: none did. */
+void sys_raise_nofile(rlim_t first);
+rlim_t sys_first_nofile(void);
 void sys_restore_nofile(void);
 
 /* Kills and reaps every child that is left, and their children as they are handed to us; gives up

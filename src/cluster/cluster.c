@@ -4,11 +4,26 @@
 
 static const struct pool_ops pool_ops;
 
-static int open_pool(struct cluster *c, struct settings *settings, size_t index, struct why *why)
+void cluster_init(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops,
+                  void *data, struct inherited_listeners *inherited, struct stored_sockets *stored)
+{
+    *c = (struct cluster){.loop = loop,
+                          .ops = ops,
+                          .data = data,
+                          .means = {.inherited = *inherited, .stored = *stored},
+                          .generation = 1};
+    *inherited = (struct inherited_listeners){0};
+    *stored = (struct stored_sockets){0};
+    start_queue_init(&c->starts_due, loop);
+    capture_hub_open(&c->means.outputs, loop);
+}
+
+int cluster_open_pool(struct cluster *c, struct settings *settings, size_t index, unsigned number,
+                      int nslots, struct why *why)
 {
     struct generation *gen;
     struct pool *p;
-    int r = generation_open(settings, index, c->generation, NULL, &c->means, 0, &gen, why);
+    int r = generation_open(settings, index, number, NULL, &c->means, nslots, &gen, why);
 
     if (r < 0)
         return r;
@@ -16,25 +31,23 @@ static int open_pool(struct cluster *c, struct settings *settings, size_t index,
     generation_unref(gen);
     if (!p)
         return why_fail_errno(why, -ENOMEM, "pool");
-    p->wanted = gen->workers;
-    return pool_grow(p, gen, gen->workers, why);
+    p->wanted = nslots > 0 ? nslots : gen->workers;
+    r = pool_grow(p, gen, p->wanted, why);
+    return r < 0 ? r : discovery_reopen(&p->discovery, gen, &c->means.stored, p->nslots, why);
 }
 
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
-                 struct settings *settings, struct inherited_listeners *inherited, struct why *why)
+                 struct settings *settings, struct inherited_listeners *inherited,
+                 struct stored_sockets *stored, struct why *why)
 {
-    *c = (struct cluster){
-        .loop = loop, .ops = ops, .data = data, .means.inherited = *inherited, .generation = 1};
-    *inherited = (struct inherited_listeners){0};
-    start_queue_init(&c->starts_due, loop);
-    capture_hub_open(&c->means.outputs, loop);
-    for (size_t i = 0; i < settings->npools; i++) {
-        int r = open_pool(c, settings, i, why);
+    int r = 0;
 
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    cluster_init(c, loop, ops, data, inherited, stored);
+    stored_prune(&c->means.stored, settings);
+    for (size_t i = 0; i < settings->npools && r == 0; i++)
+        r = cluster_open_pool(c, settings, i, c->generation, 0, why);
+    stored_free(&c->means.stored);
+    return r;
 }
 
 void cluster_free(struct cluster *c)
@@ -155,6 +168,7 @@ static void on_child_gone(void *data, pid_t pid, int code, int status)
         if (pool_child_gone(c->pools[i], pid, code, status))
             return;
     log_debug(&(struct log_who){.slot = -1, .pid = pid}, "reaped a stranger");
+    c->ops->stranger_gone(c->data, pid, code, status);
 }
 
 void cluster_reap(struct cluster *c)

@@ -7,6 +7,8 @@
 struct cluster_ops {
     void (*changed)(void *data); /* readiness or counts may be others than before */
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
+    /* a child of nobody in the cluster ended, while it still is a zombie */
+    void (*stranger_gone)(void *data, pid_t pid, int code, int status);
     /* the first start is impossible: exit status 1, 126 or 127 */
     void (*cannot_start)(void *data, int status);
 };
@@ -25,10 +27,20 @@ struct cluster {
     bool stopping;
 };
 
+/* Without pools yet. Takes `inherited` and `stored`. */
+void cluster_init(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops,
+                  void *data, struct inherited_listeners *inherited, struct stored_sockets *stored);
+
+/* The pool at `index` of the settings, as generation `number`, with `nslots` slots that are down
+ * (0: as many as its workers). */
+int cluster_open_pool(struct cluster *c, struct settings *settings, size_t index, unsigned number,
+                      int nslots, struct why *why);
+
 /* Opens every listener of the first generation and makes the slots; starts nothing yet. Takes
- * `inherited`. -errno with the reason; the cluster is to be freed in either case. */
+ * `inherited` and `stored`. -errno with the reason; the cluster is to be freed in either case. */
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,
-                 struct settings *settings, struct inherited_listeners *inherited, struct why *why);
+                 struct settings *settings, struct inherited_listeners *inherited,
+                 struct stored_sockets *stored, struct why *why);
 void cluster_free(struct cluster *c); /* every pool must be down */
 
 void cluster_start(struct cluster *c);

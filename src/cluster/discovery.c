@@ -62,6 +62,24 @@ static int add(struct discovery *d, const struct generation *gen, const struct s
     return 0;
 }
 
+int discovery_reopen(struct discovery *d, const struct generation *gen,
+                     struct stored_sockets *stored, int nslots, struct why *why)
+{
+    const struct listener_options options = {.backlog = (int)gen->pool->backlog};
+    const struct sockspec *found;
+    int r = 0;
+
+    while (r >= 0 && d->n < DISCOVERY_MAX && (found = stored_discovered(stored, gen->pool->name))) {
+        const struct sockspec spec = *found;
+
+        r = stored_reopen(stored, gen->pool->name, true, &spec, nslots, &options, &d->items[d->n],
+                          why);
+        if (r > 0)
+            d->n++;
+    }
+    return r < 0 ? r : 0;
+}
+
 static void claim(const struct discovery *d, const struct listener *l, uint32_t *claims)
 {
     for (size_t i = 0; i < d->n; i++)

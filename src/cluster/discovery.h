@@ -17,6 +17,10 @@ struct discovery {
 
 void discovery_free(struct discovery *d);
 
+/* Takes the sockets back that an earlier master had for discovered addresses of the pool. */
+int discovery_reopen(struct discovery *d, const struct generation *gen,
+                     struct stored_sockets *stored, int nslots, struct why *why);
+
 /* A process of a worker of `slot` binds a socket. Returns the descriptor to give, owned by the
  * listener; -EAGAIN: let the kernel do it; or the -errno for the program, with the reason. What was
  * given of the discovered addresses is noted in `claims`. */

@@ -81,9 +81,26 @@ static struct listener *find_listener(struct listener *const *list, size_t n,
     return NULL;
 }
 
-static int open_listener(struct generation *g, const char *text, const struct generation *previous,
-                         const struct inherited_listeners *inherited, int nslots, struct why *why)
+/* With the sockets that an earlier master had, if there are any. */
+static int open_or_reopen(struct generation *g, const struct sockspec *spec,
+                          const struct listener_options *options, struct stored_sockets *stored,
+                          int nslots, struct listener **out, struct why *why)
 {
+    int r = stored_reopen(stored, g->pool->name, false, spec, nslots, options, out, why);
+
+    if (r == 0)
+        return listener_open(spec, nslots, options, out, why);
+    if (r > 0)
+        r = listener_grow(*out, nslots, why);
+    if (r < 0 && *out)
+        listener_unref(*out);
+    return r;
+}
+
+static int open_listener(struct generation *g, const char *text, const struct generation *previous,
+                         struct generation_means *means, int nslots, struct why *why)
+{
+    const struct inherited_listeners *inherited = &means->inherited;
     const struct listener_options options = {
         .backlog = (int)g->pool->backlog,
         .shared = g->pool->accept == ACCEPT_SHARED,
@@ -103,7 +120,7 @@ static int open_listener(struct generation *g, const char *text, const struct ge
     if (spec.kind == SOCKSPEC_SYSTEMD)
         return why_fail(why, -ENOENT,
                         "listen '%s': the service manager passed no socket of that name", text);
-    r = listener_open(&spec, nslots, &options, &l, why);
+    r = open_or_reopen(g, &spec, &options, &means->stored, nslots, &l, why);
     if (r < 0)
         return why_prefix(why, r, "listen '%s'", text);
     return add_listener(g, l);
@@ -129,14 +146,14 @@ static int take_inherited(struct generation *g, const struct inherited_listeners
 }
 
 static int open_listeners(struct generation *g, const struct generation *previous,
-                          const struct inherited_listeners *inherited, int nslots, struct why *why)
+                          struct generation_means *means, int nslots, struct why *why)
 {
     const struct strv *wanted = &g->pool->listen;
 
     if (wanted->n == 0)
-        return take_inherited(g, inherited, g->pool == g->settings->pools);
+        return take_inherited(g, &means->inherited, g->pool == g->settings->pools);
     for (size_t i = 0; i < wanted->n; i++) {
-        int r = open_listener(g, wanted->items[i], previous, inherited, nslots, why);
+        int r = open_listener(g, wanted->items[i], previous, means, nslots, why);
 
         if (r < 0)
             return r;
@@ -181,7 +198,7 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     if (r == 0)
         r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
     if (r == 0)
-        r = open_listeners(g, previous, &means->inherited, nslots, why);
+        r = open_listeners(g, previous, means, nslots, why);
     if (r < 0) {
         why_prefix(why, r, "[pool:%s]", g->pool->name);
         generation_unref(g);

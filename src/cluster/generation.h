@@ -4,8 +4,8 @@
 #ifndef PREFORKD_CLUSTER_GENERATION_H
 #define PREFORKD_CLUSTER_GENERATION_H
 
+#include "cluster/stored.h"
 #include "mechanism/capture.h"
-#include "mechanism/listener.h"
 #include "mechanism/spawn.h"
 #include "policy/settings.h"
 
@@ -45,6 +45,7 @@ struct inherited_listeners {
 /* What every generation is made of besides its settings. */
 struct generation_means {
     struct inherited_listeners inherited;
+    struct stored_sockets stored; /* until the first generation took what it wants of them */
     struct adopt_filter
         *filter; /* made when the first generation wants it; NULL: it cannot be had */
     bool tried_filter;

@@ -85,6 +85,14 @@ static void trim(struct pool *p)
 
 /* Slots that come and go ----------------------------------------------------------------------- */
 
+static void watch_retirement(struct pool *p)
+{
+    if (ev_is_active(&p->retirement))
+        return;
+    ev_timer_set(&p->retirement, RETIREMENT_POLL_S, RETIREMENT_POLL_S);
+    ev_timer_start(p->starts_due->loop, &p->retirement);
+}
+
 /* A slot that serves first loses its new connections, then serves those that wait, then stops. */
 static void retire(struct pool *p, struct slot *s)
 {
@@ -92,10 +100,7 @@ static void retire(struct pool *p, struct slot *s)
         return;
     s->retiring_ms = clock_ms();
     steering_note(&p->discovery, p->gen, s);
-    if (!ev_is_active(&p->retirement)) {
-        ev_timer_set(&p->retirement, RETIREMENT_POLL_S, RETIREMENT_POLL_S);
-        ev_timer_start(p->starts_due->loop, &p->retirement);
-    }
+    watch_retirement(p);
 }
 
 static void hire(struct pool *p, struct slot *s)
@@ -184,6 +189,16 @@ void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
         slot_post(p->slots[i], EVENT_START);
+}
+
+void pool_resume(struct pool *p)
+{
+    for (int i = 0; i < p->nslots; i++) {
+        if (p->slots[i]->retiring_ms > 0)
+            watch_retirement(p);
+        steering_note(&p->discovery, p->gen, p->slots[i]);
+    }
+    pool_steer(p);
 }
 
 void pool_stop(struct pool *p)

@@ -52,7 +52,8 @@ void pool_set_generation(struct pool *p, struct generation *gen);
 void pool_steer(struct pool *p);
 
 void pool_start(struct pool *p);
-void pool_stop(struct pool *p); /* gracefully, for good */
+void pool_resume(struct pool *p); /* its slots go on from where another program left them */
+void pool_stop(struct pool *p);   /* gracefully, for good */
 void pool_kill(struct pool *p);
 bool pool_is_down(const struct pool *p);
 

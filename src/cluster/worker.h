@@ -10,6 +10,7 @@
 #include "cluster/readiness.h"
 #include "cluster/worker_output.h"
 #include "mechanism/adopter.h"
+#include "mechanism/handover.h"
 #include "mechanism/notify_server.h"
 #include "policy/restart.h"
 
@@ -94,6 +95,12 @@ struct worker_start {
 
 /* Forks it. On failure -errno with the reason and, when no process could be made, which limit. */
 int worker_start(const struct worker_start *start, struct worker **out, struct why *why);
+
+/* For another program in this process: what it needs to go on with the worker; and going on.
+ * `start` holds what is not in the saved state. Nothing of the worker's end is missed: an exec does
+ * not reap. -errno when the state makes no sense. */
+void worker_save(struct worker *w, struct handover *h, json_t *out);
+int worker_resume(const struct worker_start *start, const json_t *saved, struct worker **out);
 
 /* Frees what is left; the process must be gone or given up. */
 void worker_free(struct worker *w);

@@ -69,34 +69,65 @@ static void worker_output_free(void *data)
 static const struct capture_ops capture_ops = {
     .line = on_line, .lost = on_lost, .closed = worker_output_free};
 
-int worker_output_open(struct generation *gen, int slot, struct worker_output **out,
-                       int fds[OUTPUT_NSTREAMS])
+static struct worker_output *worker_output_new(struct generation *gen, int slot)
 {
-    const struct pool_settings *pool = gen->pool;
-    const struct capture_options options = {
-        .drop = pool->output_overflow == OVERFLOW_DROP,
-        .uid = gen->user.set ? gen->user.uid : (uid_t)-1,
-        .gid = gen->user.set ? gen->user.gid : (gid_t)-1,
-    };
     struct worker_output *o = calloc(1, sizeof(*o));
-    int r;
 
     if (!o)
-        return -ENOMEM;
+        return NULL;
     o->gen = generation_ref(gen);
     o->source = (struct output_source){
-        .mode = (enum output_mode)pool->output,
-        .pool = pool->name,
+        .mode = (enum output_mode)gen->pool->output,
+        .pool = gen->pool->name,
         .slot = slot,
         .generation = gen->number,
     };
-    r = capture_open(gen->outputs, &options, &capture_ops, o, &o->capture, fds);
-    if (r < 0) {
+    return o;
+}
+
+static struct capture_options options_of(const struct generation *gen)
+{
+    return (struct capture_options){
+        .drop = gen->pool->output_overflow == OVERFLOW_DROP,
+        .uid = gen->user.set ? gen->user.uid : (uid_t)-1,
+        .gid = gen->user.set ? gen->user.gid : (gid_t)-1,
+    };
+}
+
+int worker_output_open(struct generation *gen, int slot, struct worker_output **out,
+                       int fds[OUTPUT_NSTREAMS])
+{
+    const struct capture_options options = options_of(gen);
+    struct worker_output *o = worker_output_new(gen, slot);
+    int r = o ? capture_open(gen->outputs, &options, &capture_ops, o, &o->capture, fds) : -ENOMEM;
+
+    if (r == 0)
+        *out = o;
+    else if (o)
         worker_output_free(o);
-        return r;
+    return r;
+}
+
+void worker_output_save(const struct worker_output *o, struct handover *h, json_t *out)
+{
+    capture_save(o->capture, h, out);
+}
+
+int worker_output_resume(struct generation *gen, int slot, pid_t pid, const json_t *saved,
+                         struct worker_output **out)
+{
+    const struct capture_options options = options_of(gen);
+    struct worker_output *o = worker_output_new(gen, slot);
+    int r =
+        o ? capture_resume(gen->outputs, &options, &capture_ops, o, saved, &o->capture) : -ENOMEM;
+
+    if (r == 0) {
+        o->source.pid = pid;
+        *out = o;
+    } else if (o) {
+        worker_output_free(o);
     }
-    *out = o;
-    return 0;
+    return r;
 }
 
 void worker_output_set_pid(struct worker_output *o, pid_t pid)

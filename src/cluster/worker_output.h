@@ -12,6 +12,11 @@ struct worker_output;
 int worker_output_open(struct generation *gen, int slot, struct worker_output **out,
                        int fds[OUTPUT_NSTREAMS]);
 
+/* As of capture_save(). */
+void worker_output_save(const struct worker_output *o, struct handover *h, json_t *out);
+int worker_output_resume(struct generation *gen, int slot, pid_t pid, const json_t *saved,
+                         struct worker_output **out);
+
 /* The worker's process, before anything can have been read. */
 void worker_output_set_pid(struct worker_output *o, pid_t pid);
 

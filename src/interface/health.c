@@ -97,10 +97,19 @@ static int open_server(struct health *h, struct ev_loop *loop)
     return http_server_open(loop, fd, &limits, answer, h, &h->server);
 }
 
-int health_open(struct ev_loop *loop, const char *setting, const struct status *status,
-                struct health **out, struct why *why)
+static int listen_on(const struct sockspec *spec, int take_fd, struct listener **out,
+                     struct why *why)
 {
     const struct listener_options options = {.backlog = 1024, .shared = true};
+
+    if (take_fd < 0)
+        return listener_open(spec, 1, &options, out, why);
+    return listener_reopen(spec, 1, &options, &(struct listener_socket){0, take_fd}, 1, out, why);
+}
+
+int health_open(struct ev_loop *loop, const char *setting, int take_fd, const struct status *status,
+                struct health **out, struct why *why)
+{
     struct sockspec spec;
     struct health *h;
     int r;
@@ -116,7 +125,7 @@ int health_open(struct ev_loop *loop, const char *setting, const struct status *
     h->status = status;
     r = sockspec_parse(setting, &spec, why);
     if (r == 0)
-        r = listener_open(&spec, 1, &options, &h->listener, why);
+        r = listen_on(&spec, take_fd, &h->listener, why);
     if (r == 0) {
         r = open_server(h, loop);
         if (r < 0)
@@ -140,6 +149,11 @@ void health_close(struct health *h)
     if (h->listener)
         listener_unref(h->listener);
     free(h);
+}
+
+int health_fd(const struct health *h)
+{
+    return h ? listener_fd(h->listener, 0) : -1;
 }
 
 const char *health_address(const struct health *h)

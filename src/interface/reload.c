@@ -335,3 +335,31 @@ const char *reload_result_name(enum reload_result result)
 
     return names[result];
 }
+
+static enum reload_result result_named(const char *name)
+{
+    for (enum reload_result r = RELOAD_NONE; r <= RELOAD_FAILED; r++)
+        if (streq(reload_result_name(r), name))
+            return r;
+    return RELOAD_NONE;
+}
+
+void reload_save(const struct reload *r, json_t *out)
+{
+    json_object_update_new(out, json_pack("{s:s, s:I, s:I, s:I, s:I}", "result",
+                                          reload_result_name(r->result), "at_wall_ms",
+                                          (json_int_t)r->at_wall_ms, "duration_ms",
+                                          (json_int_t)r->duration_ms, "failed",
+                                          (json_int_t)r->total[0], "ok", (json_int_t)r->total[1]));
+    handover_put_text(out, "reason", r->reason);
+}
+
+void reload_resume(struct reload *r, const json_t *saved)
+{
+    r->result = result_named(handover_word(saved, "result"));
+    r->at_wall_ms = handover_number(saved, "at_wall_ms");
+    r->duration_ms = handover_number(saved, "duration_ms");
+    r->total[0] = (uint64_t)handover_number(saved, "failed");
+    r->total[1] = (uint64_t)handover_number(saved, "ok");
+    handover_copy_text(saved, "reason", r->reason, sizeof(r->reason));
+}

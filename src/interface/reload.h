@@ -4,6 +4,7 @@
 #define PREFORKD_INTERFACE_RELOAD_H
 
 #include "cluster/cluster.h"
+#include "mechanism/handover.h"
 #include "policy/rollout.h"
 
 enum reload_result { RELOAD_NONE, RELOAD_RUNNING, RELOAD_OK, RELOAD_FAILED };
@@ -54,6 +55,10 @@ bool reload_take_request(struct reload *r);
 
 /* The master stops: a running reload ends as failed, nothing more is ordered. */
 void reload_abandon(struct reload *r);
+
+/* What is known of earlier reloads, for another program in this process. */
+void reload_save(const struct reload *r, json_t *out);
+void reload_resume(struct reload *r, const json_t *saved);
 
 bool reload_is_running(const struct reload *r);
 const char *reload_result_name(enum reload_result result);

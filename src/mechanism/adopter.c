@@ -218,6 +218,11 @@ int adopter_open(struct ev_loop *loop, int take_notify_fd, const struct adopter_
     return 0;
 }
 
+int adopter_fd(const struct adopter *a)
+{
+    return a ? a->readable.fd : -1;
+}
+
 void adopter_close(struct adopter *a)
 {
     if (!a)

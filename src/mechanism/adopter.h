@@ -35,6 +35,8 @@ struct adopter_ops {
 int adopter_open(struct ev_loop *loop, int take_notify_fd, const struct adopter_ops *ops,
                  void *data, struct adopter **out);
 
+int adopter_fd(const struct adopter *a); /* the notify descriptor; -1 for NULL */
+
 /* From then on every bind(2) and listen(2) of the tree fails with ENOSYS. NULL is allowed. */
 void adopter_close(struct adopter *a);
 

@@ -272,6 +272,56 @@ int capture_open(struct capture_hub *hub, const struct capture_options *options,
     return err;
 }
 
+/* Handing over to another program -------------------------------------------------------------- */
+
+static const char *const keys[OUTPUT_NSTREAMS] = {"stdout", "stderr"};
+
+void capture_save(const struct capture *c, struct handover *h, json_t *out)
+{
+    for (int i = 0; i < OUTPUT_NSTREAMS; i++) {
+        const struct stream *s = &c->streams[i];
+        const struct buf *begin = &s->split.begin;
+        json_t *entry = json_object();
+
+        handover_put_fd(h, entry, "fd", s->readable.fd);
+        handover_put_bytes(entry, "begin", buf_str(begin), begin->len);
+        handover_put_bytes(entry, "lines", buf_str(&s->queue.lines) + s->queue.taken,
+                           s->queue.lines.len - s->queue.taken);
+        json_object_set_new(out, keys[i], entry);
+    }
+}
+
+static void resume_stream(struct stream *s, const json_t *saved)
+{
+    int fd = handover_take_fd(saved, "fd");
+
+    handover_text(saved, "begin", &s->split.begin);
+    handover_text(saved, "lines", &s->queue.lines);
+    if (s->queue.lines.len > 0)
+        sink_send(&s->queue);
+    if (fd < 0)
+        return;
+    ev_io_set(&s->readable, fd, EV_READ);
+    ev_io_start(s->capture->hub->loop, &s->readable);
+}
+
+int capture_resume(struct capture_hub *hub, const struct capture_options *options,
+                   const struct capture_ops *ops, void *data, const json_t *saved,
+                   struct capture **out)
+{
+    struct capture *c = capture_new(hub);
+
+    if (!c)
+        return -ENOMEM;
+    c->ops = ops;
+    c->data = data;
+    c->drop = options->drop;
+    for (int i = 0; i < OUTPUT_NSTREAMS; i++)
+        resume_stream(&c->streams[i], json_object_get(saved, keys[i]));
+    *out = c;
+    return 0;
+}
+
 /* The outputs of all captures -------------------------------------------------------------------
  */
 

@@ -3,6 +3,7 @@
 #ifndef PREFORKD_MECHANISM_CAPTURE_H
 #define PREFORKD_MECHANISM_CAPTURE_H
 
+#include "mechanism/handover.h"
 #include "mechanism/sink.h"
 #include "policy/output_line.h"
 
@@ -42,6 +43,13 @@ struct capture;
 int capture_open(struct capture_hub *hub, const struct capture_options *options,
                  const struct capture_ops *ops, void *data, struct capture **out,
                  int fds[OUTPUT_NSTREAMS]);
+
+/* What another program in this process needs to go on: the pipes, and what was read but not
+ * written. And going on; -ENOMEM. */
+void capture_save(const struct capture *c, struct handover *h, json_t *out);
+int capture_resume(struct capture_hub *hub, const struct capture_options *options,
+                   const struct capture_ops *ops, void *data, const json_t *saved,
+                   struct capture **out);
 
 /* Reads what was written until now, room or not: the process has ended, or is looked at. */
 void capture_read_on(struct capture *c);

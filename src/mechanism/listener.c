@@ -19,6 +19,14 @@
 /* All that are open, to tell our own sockets from those of others. */
 static struct listener *all_listeners;
 
+/* Of which sockets there are and which of them listen. */
+static uint64_t changes;
+
+void listener_changed(void)
+{
+    changes++;
+}
+
 /* ---- small helpers ---- */
 
 static int set_int(int fd, int level, int option, int value)
@@ -128,10 +136,8 @@ int listener_new_socket(const struct listener *l)
 
 /* SO_REUSEADDR is for connections in TIME_WAIT. UDP has none; there it would let any other user's
  * socket take the datagrams. */
-static int bind_inet(const struct sockspec *bound, int fd, bool reuseport)
+static int prepare_inet(const struct sockspec *bound, int fd, bool reuseport)
 {
-    struct sockaddr_storage address;
-    socklen_t len = sockspec_sockaddr(bound, 0, &address);
     int r = 0;
 
     if (bound->kind != SOCKSPEC_IP4)
@@ -140,9 +146,21 @@ static int bind_inet(const struct sockspec *bound, int fd, bool reuseport)
         r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (r == 0 && reuseport)
         r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (r == 0 && bind(fd, (const struct sockaddr *)&address, len) < 0)
-        r = -errno;
     return r;
+}
+
+int listener_prepare_socket(const struct listener *l, int fd)
+{
+    return l->bound.kind == SOCKSPEC_UNIX ? 0 : prepare_inet(&l->bound, fd, !l->shared);
+}
+
+static int bind_inet(const struct sockspec *bound, int fd, bool reuseport)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sockspec_sockaddr(bound, 0, &address);
+    int r = prepare_inet(bound, fd, reuseport);
+
+    return r == 0 && bind(fd, (const struct sockaddr *)&address, len) < 0 ? -errno : r;
 }
 
 int listener_bind_socket(struct listener *l, int fd, bool reuseport, struct why *why)
@@ -169,26 +187,41 @@ void listener_leave_group(struct listener *l, int fd)
         shutdown(fd, SHUT_RDWR);
 }
 
-static int add_socket(struct listener *l, int *take_fd)
+/* Makes places up to `slot`, empty ones. */
+static int reserve_place(struct listener *l, int slot)
 {
-    struct slot_socket *sockets =
-        reallocarray(l->sockets, (size_t)l->nsockets + 1, sizeof(*sockets));
+    struct slot_socket *sockets;
 
+    if (slot < l->nsockets)
+        return 0;
+    sockets = reallocarray(l->sockets, (size_t)slot + 1, sizeof(*sockets));
     if (!sockets)
         return -ENOMEM;
     l->sockets = sockets;
-    sockets[l->nsockets].inode = listener_inode_of(*take_fd);
-    sockets[l->nsockets++].fd = util_take_fd(take_fd);
+    while (l->nsockets <= slot)
+        sockets[l->nsockets++] = (struct slot_socket){.fd = -1};
     return 0;
 }
 
-/* Listens on a bound socket and adds it. */
-static int finish_socket(struct listener *l, int *take_fd, struct why *why)
+int listener_put_socket(struct listener *l, int slot, int *take_fd)
+{
+    int r = reserve_place(l, slot);
+
+    if (r < 0)
+        return r;
+    l->sockets[slot].inode = listener_inode_of(*take_fd);
+    l->sockets[slot].fd = util_take_fd(take_fd);
+    listener_changed();
+    return 0;
+}
+
+/* Listens on a bound socket and puts it in its place. */
+static int finish_socket(struct listener *l, int slot, int *take_fd, struct why *why)
 {
     int r = listener_start(l, *take_fd);
 
     if (r == 0)
-        r = add_socket(l, take_fd);
+        r = listener_put_socket(l, slot, take_fd);
     if (r < 0)
         steer_leave(&l->steer, *take_fd);
     return r < 0 ? why_fail_errno(why, r, "cannot listen") : 0;
@@ -247,12 +280,12 @@ static int open_first(struct listener *l, struct why *why)
     if (fd < 0)
         return why_fail_errno(why, fd, "cannot make a socket");
     r = bind_first(l, fd, chooser, why);
-    return r < 0 ? r : finish_socket(l, &fd, why);
+    return r < 0 ? r : finish_socket(l, 0, &fd, why);
 }
 
 /* The kernel lets only sockets of one user id into a group, so that this has to run as the user
  * that opened the listener. */
-static int open_further(struct listener *l, struct why *why)
+static int open_further(struct listener *l, int slot, struct why *why)
 {
     CLEANUP_CLOSE int fd = listener_new_socket(l);
     int r;
@@ -260,12 +293,12 @@ static int open_further(struct listener *l, struct why *why)
     if (fd < 0)
         return why_fail_errno(why, fd, "cannot make a socket");
     r = listener_bind_socket(l, fd, true, why);
-    return r < 0 ? r : finish_socket(l, &fd, why);
+    return r < 0 ? r : finish_socket(l, slot, &fd, why);
 }
 
 /* ---- a listener's life ---- */
 
-static void listener_free(struct listener *l)
+void listener_free(struct listener *l)
 {
     for (struct listener **p = &all_listeners; *p; p = &(*p)->next)
         if (*p == l) {
@@ -276,6 +309,7 @@ static void listener_free(struct listener *l)
         unix_socket_remove(&l->bound, &l->file);
     for (int i = 0; i < l->nsockets; i++)
         close(l->sockets[i].fd);
+    listener_changed();
     steer_free(&l->steer);
     free(l->sockets);
     free(l->name);
@@ -283,8 +317,8 @@ static void listener_free(struct listener *l)
     free(l);
 }
 
-static struct listener *listener_new(const struct sockspec *spec, const char *name,
-                                     const struct listener_options *options)
+struct listener *listener_new(const struct sockspec *spec, const char *name,
+                              const struct listener_options *options)
 {
     struct listener *l = calloc(1, sizeof(*l));
 
@@ -311,7 +345,7 @@ static void warn_capped_backlog(const struct listener *l)
                  l->address, l->backlog, cap);
 }
 
-static int describe_address(struct listener *l)
+int listener_describe_address(struct listener *l)
 {
     CLEANUP_BUF struct buf address = BUF_INIT;
 
@@ -323,7 +357,7 @@ static int describe_address(struct listener *l)
     return 0;
 }
 
-static void note_options(struct listener *l, int fd)
+void listener_note_options(struct listener *l, int fd)
 {
     l->flags = fcntl(fd, F_GETFL);
     sockopts_save(fd, &l->options);
@@ -332,8 +366,8 @@ static void note_options(struct listener *l, int fd)
 /* Notes what the first socket is like, now that it is complete. */
 static int describe(struct listener *l)
 {
-    note_options(l, l->sockets[0].fd);
-    return describe_address(l);
+    listener_note_options(l, l->sockets[0].fd);
+    return listener_describe_address(l);
 }
 
 static bool lacks_ip6(int err)
@@ -421,7 +455,7 @@ static int take(int *take_fd, const char *name, const struct listener_options *o
     l->inherited = true;
     r = sys_set_cloexec(*take_fd, true);
     if (r == 0)
-        r = add_socket(l, take_fd);
+        r = listener_put_socket(l, 0, take_fd);
     if (r == 0)
         r = describe(l);
     if (r < 0) {
@@ -459,7 +493,16 @@ static void close_from(struct listener *l, int nsockets)
 
         listener_leave_group(l, fd);
         close(fd);
+        listener_changed();
     }
+}
+
+static bool has_empty_place(const struct listener *l, int nslots)
+{
+    for (int i = 0; i < nslots; i++)
+        if (!listener_socket(l, i))
+            return true;
+    return false;
 }
 
 int listener_grow(struct listener *l, int nslots, struct why *why)
@@ -470,10 +513,11 @@ int listener_grow(struct listener *l, int nslots, struct why *why)
     /* A worker that took SO_REUSEPORT off its socket would keep new ones out of the group. */
     for (int i = 0; i < before && !l->shared; i++)
         set_int(l->sockets[i].fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!l->shared && before < nslots)
+    if (has_empty_place(l, nslots))
         steer_before_join(&l->steer);
-    while (r == 0 && !l->shared && l->nsockets < nslots)
-        r = open_further(l, why);
+    for (int i = 0; r == 0 && i < nslots; i++)
+        if (!listener_socket(l, i))
+            r = open_further(l, i, why);
     if (r < 0)
         close_from(l, before);
     else if (nslots > l->nslots)
@@ -498,30 +542,12 @@ int listener_open_empty(const struct sockspec *spec, const struct listener_optio
 {
     struct listener *l = listener_new(spec, spec->name, options);
 
-    if (!l || describe_address(l) < 0) {
+    if (!l || listener_describe_address(l) < 0) {
         if (l)
             listener_free(l);
         return why_fail_errno(why, -ENOMEM, "listener");
     }
     *out = l;
-    return 0;
-}
-
-/* Makes places up to `slot`, empty ones. */
-static int reserve_place(struct listener *l, int slot)
-{
-    struct slot_socket *sockets;
-
-    if (slot < l->nsockets)
-        return 0;
-    sockets = reallocarray(l->sockets, (size_t)slot + 1, sizeof(*sockets));
-    if (!sockets)
-        return -ENOMEM;
-    l->sockets = sockets;
-    while (l->nsockets <= slot)
-        sockets[l->nsockets++] = (struct slot_socket){.fd = -1};
-    if (l->nslots < l->nsockets)
-        l->nslots = l->nsockets;
     return 0;
 }
 
@@ -560,11 +586,11 @@ int listener_bind_slot(struct listener *l, int slot, struct why *why)
     if (r < 0)
         return r;
     if (!listener_has_sockets(l))
-        note_options(l, fd);
-    if (reserve_place(l, slot) < 0)
+        listener_note_options(l, fd);
+    if (listener_put_socket(l, slot, &fd) < 0)
         return why_fail_errno(why, -ENOMEM, "listener");
-    l->sockets[slot].inode = listener_inode_of(fd);
-    l->sockets[slot].fd = util_take_fd(&fd);
+    if (l->nslots < l->nsockets)
+        l->nslots = l->nsockets;
     return 0;
 }
 
@@ -574,8 +600,10 @@ int listener_listen_slot(struct listener *l, int slot)
 
     if (!s)
         return -ENOENT;
-    if (!l->shared && !listener_is_listening(l, slot))
+    if (!l->shared && !listener_is_listening(l, slot)) {
         steer_before_join(&l->steer);
+        listener_changed();
+    }
     return listener_start(l, s->fd);
 }
 
@@ -589,6 +617,7 @@ void listener_close_slot(struct listener *l, int slot)
     listener_leave_group(l, s->fd);
     util_close_p(&s->fd);
     s->inode = 0;
+    listener_changed();
     steer_apply(&l->steer);
 }
 
@@ -646,6 +675,20 @@ int listener_queue(const struct listener *l, int slot)
 
 /* ---- looking ---- */
 
+uint64_t listener_changes(void)
+{
+    return changes + steer_changes();
+}
+
+size_t listener_order(const struct listener *l, uint64_t *inodes, size_t max)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < l->steer.n && n < max; i++)
+        inodes[n++] = listener_inode_of(l->steer.members[i].fd);
+    return n;
+}
+
 int listener_fd(const struct listener *l, int slot)
 {
     const struct slot_socket *s = listener_socket(l, slot);
@@ -683,6 +726,11 @@ const char *listener_address(const struct listener *l)
 uint16_t listener_port(const struct listener *l)
 {
     return l->bound.port;
+}
+
+bool listener_is_inherited(const struct listener *l)
+{
+    return l->inherited;
 }
 
 bool listener_is_shared(const struct listener *l)

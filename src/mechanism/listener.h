@@ -27,6 +27,24 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
 int listener_take(int fd, const char *name, const struct listener_options *options,
                   struct listener **out, struct why *why);
 
+/* A socket of a listener that an earlier master had: of which slot (0 when all share it). */
+struct listener_socket {
+    int slot;
+    int fd;
+};
+
+/* Makes a listener of the sockets that an earlier master had for `spec`, with their queues. They
+ * are given in the order in which the kernel has them in their SO_REUSEPORT group, which steering
+ * relies on. Owns every descriptor from then on, also on failure; what does not fit `spec` or
+ * belongs to a slot from `nslots` on is shut down and closed. Slots that none was given for have
+ * none: listener_grow() makes them. -ENOENT: none of them fits. */
+int listener_reopen(const struct sockspec *spec, int nslots, const struct listener_options *options,
+                    const struct listener_socket *sockets, size_t n, struct listener **out,
+                    struct why *why);
+
+/* Ends a socket for every process that has it, and closes it. */
+void listener_end_socket(int fd);
+
 struct listener *listener_ref(struct listener *l);
 void listener_unref(struct listener *l); /* the last one closes; a Unix socket's file is removed */
 
@@ -82,6 +100,13 @@ int listener_rescue(struct listener *l, int slot);
  * -EOPNOTSUPP: Unix; -EINVAL: no such slot. */
 int listener_queue(const struct listener *l, int slot);
 
+/* Counts up when a socket of any listener comes, goes, begins to listen or changes its place in its
+ * group. */
+uint64_t listener_changes(void);
+
+/* The inodes of the sockets in a group in the kernel's order, at most `max`; returns how many. */
+size_t listener_order(const struct listener *l, uint64_t *inodes, size_t max);
+
 int listener_fd(const struct listener *l, int slot); /* owned by the listener; -1: no such slot */
 uint64_t listener_inode(const struct listener *l, int slot);     /* 0: no such slot, or not bound */
 const struct sockspec *listener_spec(const struct listener *l);  /* as it was asked for */
@@ -89,6 +114,7 @@ const struct sockspec *listener_bound(const struct listener *l); /* real port an
 const char *listener_name(const struct listener *l);             /* for LISTEN_FDNAMES */
 const char *listener_address(const struct listener *l);          /* with the real port */
 uint16_t listener_port(const struct listener *l);                /* 0: Unix */
+bool listener_is_inherited(const struct listener *l);            /* by listener_take() */
 bool listener_is_shared(const struct listener *l);
 bool listener_is_udp(const struct listener *l);
 bool listener_is_unix(const struct listener *l);

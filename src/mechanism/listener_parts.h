@@ -36,8 +36,24 @@ struct slot_socket *listener_socket(const struct listener *l, int slot);
 
 uint64_t listener_inode_of(int fd);
 
+/* A listener without sockets, and its end. NULL: out of memory. */
+struct listener *listener_new(const struct sockspec *spec, const char *name,
+                              const struct listener_options *options);
+void listener_free(struct listener *l);
+
+/* To be told of every socket that comes, goes, or begins to listen. */
+void listener_changed(void);
+
+/* Puts a socket in the place of a slot (0 when all share it). -ENOMEM: it stays the caller's. */
+int listener_put_socket(struct listener *l, int slot, int *take_fd);
+
+/* Notes what a socket is like that no worker had yet, and the listener's address in words. */
+void listener_note_options(struct listener *l, int fd);
+int listener_describe_address(struct listener *l);
+
 /* The steps to a socket that listens. Each returns 0 (the first one the descriptor) or -errno. */
 int listener_new_socket(const struct listener *l);
+int listener_prepare_socket(const struct listener *l, int fd); /* its options */
 int listener_bind_socket(struct listener *l, int fd, bool reuseport, struct why *why);
 int listener_start(struct listener *l, int fd);
 

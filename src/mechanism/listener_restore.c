@@ -94,6 +94,7 @@ static int replace(struct listener *l, struct slot_socket *s)
     if (fd < 0)
         return fd;
     s->inode = 0;
+    listener_changed();
     listener_leave_group(l, s->fd);
     if (dup3(fd, s->fd, O_CLOEXEC) < 0)
         return -errno;

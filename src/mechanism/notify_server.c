@@ -177,7 +177,8 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
 
 /* ---- life ---- */
 
-/* Binding without a name makes the kernel choose an abstract one ("autobind", unix(7)). */
+/* Binding without a name makes the kernel choose an abstract one ("autobind", unix(7)). A socket
+ * that has its name keeps it. */
 static int bind_anywhere(struct notify_server *n)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -195,9 +196,10 @@ static int bind_anywhere(struct notify_server *n)
     return 0;
 }
 
-int notify_server_open(struct ev_loop *loop, const struct notify_server_ops *ops, void *data,
-                       struct notify_server **out)
+int notify_server_resume(struct ev_loop *loop, int take_fd, const struct notify_server_ops *ops,
+                         void *data, struct notify_server **out)
 {
+    CLEANUP_CLOSE int fd = take_fd;
     struct notify_server *n = calloc(1, sizeof(*n));
     int err;
 
@@ -206,18 +208,31 @@ int notify_server_open(struct ev_loop *loop, const struct notify_server_ops *ops
     n->loop = loop;
     n->ops = ops;
     n->data = data;
-    n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    err = n->fd < 0 ? -errno : bind_anywhere(n);
+    n->fd = fd;
+    err = bind_anywhere(n);
     if (err < 0) {
-        util_close_p(&n->fd);
         free(n);
         return err;
     }
+    util_take_fd(&fd);
     ev_io_init(&n->readable, on_readable, n->fd, EV_READ);
     ev_timer_init(&n->pause, on_pause_over, 0, 0);
     ev_io_start(loop, &n->readable);
     *out = n;
     return 0;
+}
+
+int notify_server_open(struct ev_loop *loop, const struct notify_server_ops *ops, void *data,
+                       struct notify_server **out)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    return fd < 0 ? -errno : notify_server_resume(loop, fd, ops, data, out);
+}
+
+int notify_server_fd(const struct notify_server *n)
+{
+    return n->fd;
 }
 
 void notify_server_close(struct notify_server *n)

@@ -19,6 +19,12 @@ int notify_server_open(struct ev_loop *loop, const struct notify_server_ops *ops
                        struct notify_server **out);
 void notify_server_close(struct notify_server *n);
 
+/* The socket, for another program in this process, and how that one goes on with it (it owns the
+ * descriptor, also on failure). */
+int notify_server_fd(const struct notify_server *n);
+int notify_server_resume(struct ev_loop *loop, int take_fd, const struct notify_server_ops *ops,
+                         void *data, struct notify_server **out);
+
 /* Value for NOTIFY_SOCKET. */
 const char *notify_server_address(const struct notify_server *n);
 

@@ -13,6 +13,7 @@ static struct {
     struct sockaddr_un address;
     socklen_t address_len;
     int64_t watchdog_usec;
+    int64_t store_max;
 } manager = {.fd = -1};
 
 /* "/path" or "@abstract", whose first byte stands for a NUL; see unix(7). */
@@ -75,13 +76,14 @@ int sd_client_init(char *const *envp)
     if (manager.fd < 0)
         return -errno;
     manager.watchdog_usec = read_watchdog(&env);
+    manager.store_max = parse_positive(strv_env_get(&env, "FDSTORE"));
     return 0;
 }
 
 void sd_client_close(void)
 {
     util_close_p(&manager.fd);
-    manager.watchdog_usec = 0;
+    manager.watchdog_usec = manager.store_max = 0;
 }
 
 bool sd_client_enabled(void)
@@ -94,21 +96,62 @@ int64_t sd_client_watchdog_usec(void)
     return manager.watchdog_usec;
 }
 
-int sd_client_send(const char *fmt, ...)
+int64_t sd_client_store_max(void)
+{
+    return manager.store_max;
+}
+
+/* Not connected: the manager may make its socket anew while we live. */
+static int send_message(struct buf *text, int fd)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {.cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS,
+                            .cmsg_len = CMSG_LEN(sizeof(int))}};
+    struct iovec data = {.iov_base = text->data, .iov_len = text->len};
+    struct msghdr message = {.msg_name = &manager.address,
+                             .msg_namelen = manager.address_len,
+                             .msg_iov = &data,
+                             .msg_iovlen = 1};
+
+    if (fd >= 0) {
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control.room);
+    }
+    return sendmsg(manager.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int PRINTF_LIKE(2, 0) send_text(int fd, const char *fmt, va_list ap)
 {
     CLEANUP_BUF struct buf text = BUF_INIT;
-    va_list ap;
 
     if (manager.fd < 0)
         return 0;
-    va_start(ap, fmt);
     buf_vprintf(&text, fmt, ap);
+    return text.failed ? -ENOMEM : send_message(&text, fd);
+}
+
+int sd_client_send(const char *fmt, ...)
+{
+    va_list ap;
+    int r;
+
+    va_start(ap, fmt);
+    r = send_text(-1, fmt, ap);
     va_end(ap);
-    if (text.failed)
-        return -ENOMEM;
-    /* Not connected: the manager may make its socket anew while we live. */
-    if (sendto(manager.fd, buf_str(&text), text.len, MSG_DONTWAIT | MSG_NOSIGNAL,
-               (struct sockaddr *)&manager.address, manager.address_len) < 0)
-        return -errno;
-    return 0;
+    return r;
+}
+
+int sd_client_send_fd(int fd, const char *fmt, ...)
+{
+    va_list ap;
+    int r;
+
+    va_start(ap, fmt);
+    r = send_text(fd, fmt, ap);
+    va_end(ap);
+    return r;
 }

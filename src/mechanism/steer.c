@@ -6,6 +6,14 @@
 #include "base/log.h"
 #include "base/sys.h"
 
+/* Of any group's order. */
+static uint64_t changes;
+
+uint64_t steer_changes(void)
+{
+    return changes;
+}
+
 void steer_init(struct steer *s, bool udp)
 {
     *s = (struct steer){.udp = udp};
@@ -35,6 +43,7 @@ static int find(const struct steer *s, int fd)
 /* As the kernel does it. */
 static void drop(struct steer *s, int i)
 {
+    changes++;
     s->members[i] = s->members[--s->n];
     s->changed = true;
 }
@@ -186,6 +195,12 @@ int steer_choose(struct steer *s, const struct steer_plan *plan)
     return steer_apply(s);
 }
 
+void steer_reset(struct steer *s)
+{
+    detach(s);
+    s->changed = true;
+}
+
 /* Changes ------------------------------------------------------------------------------------- */
 
 void steer_before_join(struct steer *s)
@@ -209,6 +224,7 @@ int steer_join(struct steer *s, int fd)
         return -ENOMEM;
     s->members = members;
     members[s->n++] = (struct steer_member){.fd = fd, .seat.slot = -1};
+    changes++;
     return 0;
 }
 

@@ -31,6 +31,9 @@ struct steer {
 void steer_init(struct steer *s, bool udp);
 void steer_free(struct steer *s);
 
+/* Counts up when the order of any group changes. */
+uint64_t steer_changes(void);
+
 /* Notices sockets that left because a worker shut them down. Before anything that makes one join or
  * leave. */
 void steer_look(struct steer *s);
@@ -49,6 +52,10 @@ void steer_leave(struct steer *s, int fd);
 
 /* Whether the socket gets new connections. Takes effect with steer_apply(). */
 void steer_set(struct steer *s, int fd, int slot, bool live);
+
+/* Detaches the program of an earlier master, which keeps the sockets from being chosen by one of
+ * ours. */
+void steer_reset(struct steer *s);
 
 /* How to spread them; then as steer_apply(). */
 int steer_choose(struct steer *s, const struct steer_plan *plan);

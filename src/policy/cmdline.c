@@ -27,6 +27,12 @@ static int take_dump(struct cmdline *c, UNUSED const char *none)
     return 0;
 }
 
+static int take_check_handover(struct cmdline *c, UNUSED const char *none)
+{
+    c->action = CMDLINE_CHECK_HANDOVER;
+    return 0;
+}
+
 static int take_features(struct cmdline *c, UNUSED const char *none)
 {
     c->action = CMDLINE_FEATURES;
@@ -75,6 +81,9 @@ const struct cmdline_option cmdline_options[] = {
     {"config", 'c', "FILE", "read the settings from FILE", take_config},
     {"test", 't', NULL, "check the settings and exit", take_test},
     {"dump-config", '\0', NULL, "print every setting with where it came from, and exit", take_dump},
+    {"check-handover", '\0', NULL,
+     "say whether this program could take over from the running one that asks, and exit",
+     take_check_handover},
     {"features", '\0', NULL, "print what works on this machine and what it is needed for, and exit",
      take_features},
     {"verbose", 'v', NULL, "log more: --log-level debug", take_verbose},

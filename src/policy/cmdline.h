@@ -10,6 +10,7 @@ enum cmdline_action {
     CMDLINE_RUN,
     CMDLINE_TEST,
     CMDLINE_DUMP,
+    CMDLINE_CHECK_HANDOVER,
     CMDLINE_FEATURES, /* from here on no settings are needed */
     CMDLINE_HELP,
     CMDLINE_VERSION,

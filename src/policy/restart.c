@@ -1,5 +1,7 @@
 #include "policy/restart.h"
 
+#include "base/util.h"
+
 int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_max_ms,
                          uint32_t random)
 {
@@ -13,14 +15,26 @@ int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_
     return delay - spread + (int64_t)random % (2 * spread + 1);
 }
 
+static const char *const names[RESTART_NREASONS] = {
+    [RESTART_NONE] = "none",
+    [RESTART_EXIT] = "exit",
+    [RESTART_SIGNAL] = "signal",
+    [RESTART_WATCHDOG] = "watchdog",
+    [RESTART_PROBE] = "probe",
+    [RESTART_START_TIMEOUT] = "start_timeout",
+    [RESTART_RELOAD] = "reload",
+    [RESTART_MANUAL] = "manual",
+};
+
 const char *restart_reason_name(enum restart_reason reason)
 {
-    static const char *const names[RESTART_NREASONS] = {
-        [RESTART_NONE] = "none",     [RESTART_EXIT] = "exit",
-        [RESTART_SIGNAL] = "signal", [RESTART_WATCHDOG] = "watchdog",
-        [RESTART_PROBE] = "probe",   [RESTART_START_TIMEOUT] = "start_timeout",
-        [RESTART_RELOAD] = "reload", [RESTART_MANUAL] = "manual",
-    };
-
     return names[reason];
+}
+
+enum restart_reason restart_reason_named(const char *name)
+{
+    for (enum restart_reason r = RESTART_NONE; name && r < RESTART_NREASONS; r++)
+        if (streq(names[r], name))
+            return r;
+    return RESTART_NONE;
 }

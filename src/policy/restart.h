@@ -24,5 +24,6 @@ enum restart_reason {
 };
 
 const char *restart_reason_name(enum restart_reason reason);
+enum restart_reason restart_reason_named(const char *name); /* NULL, unknown: NONE */
 
 #endif

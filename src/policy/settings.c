@@ -204,6 +204,7 @@ void settings_unref(struct settings *s)
     free_values(s, NULL);
     free(s->pools);
     free(s->file);
+    free(s->text);
     free(s);
 }
 
@@ -354,8 +355,10 @@ int settings_build(const struct cmdline *cmdline, char *const *envp, const char 
         return why_fail(why, -ENOMEM, "out of memory");
     s->refs = 1;
     s->file = path ? strdup(path) : NULL;
-    err = path && !s->file ? why_fail(why, -ENOMEM, "out of memory")
-                           : build(s, cmdline, envp, file_text, file_len, why);
+    s->text = file_text ? strndup(file_text, file_len) : NULL;
+    err = (path && !s->file) || (file_text && !s->text)
+              ? why_fail(why, -ENOMEM, "out of memory")
+              : build(s, cmdline, envp, file_text, file_len, why);
     if (err < 0)
         settings_unref(s);
     else

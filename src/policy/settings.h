@@ -59,6 +59,7 @@ static inline bool settings_probes(const struct pool_settings *pool)
 struct settings {
     unsigned refs;
     char *file; /* as it was named; NULL: none */
+    char *text; /* of the file, as it was read */
     struct master_settings master;
     struct pool_settings *pools; /* in the order of the file; at least one */
     size_t npools;

@@ -7,8 +7,11 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "cluster/cluster_handover.h"
+#include "interface/fdstore.h"
 #include "interface/health.h"
 #include "interface/manager.h"
+#include "interface/upgrade.h"
 #include "mechanism/activation.h"
 #include "mechanism/signals.h"
 
@@ -17,12 +20,16 @@
 
 struct master {
     struct ev_loop *loop;
+    char *const *argv;
+    const json_t *saved; /* what the program before this one left; NULL: there was none */
     struct settings *settings;
     struct signals *signals;
     struct cluster cluster;
     struct reload reload;
+    struct upgrade upgrade;
     struct status status;
     struct manager manager;
+    struct fdstore fdstore;
     struct health *health;
     ev_timer drain;  /* drain-delay */
     ev_timer settle; /* fires once after a change */
@@ -53,6 +60,8 @@ static void on_settle(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
     if (m->cluster.started && !started)
         log_info(LOG_NOBODY, "all workers are ready");
     manager_update(&m->manager);
+    if (m->status.phase == PHASE_SERVING)
+        fdstore_update(&m->fdstore); /* a stop may be a restart, which finds the sockets again */
     if (m->status.phase == PHASE_STOPPING && cluster_is_down(&m->cluster))
         ev_break(loop, EVBREAK_ALL);
 }
@@ -152,6 +161,13 @@ static void on_stop(struct master *m, const struct signals_event *e)
         stop_now(m, name);
 }
 
+static void on_upgrade(struct master *m, const struct signals_event *e UNUSED)
+{
+    struct why why;
+
+    upgrade_request(&m->upgrade, &why);
+}
+
 static void on_hangup(struct master *m, const struct signals_event *e)
 {
     if (m->status.phase != PHASE_SERVING) {
@@ -198,8 +214,9 @@ static const struct {
     int signo;
     void (*handle)(struct master *m, const struct signals_event *e);
 } signal_table[] = {
-    {SIGCHLD, on_child}, {SIGHUP, on_hangup},  {SIGTERM, on_stop},  {SIGINT, on_stop},
-    {SIGQUIT, on_quit},  {SIGUSR1, on_reopen}, {SIGTTIN, on_scale}, {SIGTTOU, on_scale},
+    {SIGCHLD, on_child}, {SIGHUP, on_hangup}, {SIGTERM, on_stop},
+    {SIGINT, on_stop},   {SIGQUIT, on_quit},  {SIGUSR1, on_reopen},
+    {SIGTTIN, on_scale}, {SIGTTOU, on_scale}, {SIGUSR2, on_upgrade},
 };
 
 static void on_signal(void *data, const struct signals_event *e)
@@ -258,11 +275,63 @@ static void on_outcome(void *data, struct pool *p, int slot, bool ok)
     reload_outcome(&m->reload, p, slot, ok);
 }
 
+/* Upgrade ----------------------------------------------------------------------------------------
+ */
+
+static int refuse_upgrade(void *data, struct why *why)
+{
+    const struct master *m = data;
+
+    if (m->status.phase != PHASE_SERVING)
+        return why_fail(why, -EBUSY, "the master is stopping");
+    if (reload_is_running(&m->reload))
+        return why_fail(why, -EBUSY, "a reload is running");
+    for (size_t i = 0; i < m->cluster.npools; i++)
+        if (m->cluster.pools[i]->stopping)
+            return why_fail(why, -EBUSY, "pool %s is stopping", pool_name(m->cluster.pools[i]));
+    return 0;
+}
+
+/* The settings are handed over as the file that they were read from, so that the new program does
+ * not take over changes that nobody asked it to read. */
+static void save(void *data, struct handover *h)
+{
+    struct master *m = data;
+    json_t *cluster = json_object(), *upgrade = json_object(), *reload = json_object();
+
+    cluster_save(&m->cluster, h, cluster);
+    upgrade_save(&m->upgrade, upgrade);
+    reload_save(&m->reload, reload);
+    handover_put_fd(h, h->state, "health_fd", health_fd(m->health));
+    if (m->settings->text)
+        handover_put_text(h->state, "config", m->settings->text);
+    json_object_update_new(h->state, json_pack("{s:b, s:b, s:I, s:o, s:o, s:o}", "had_terminal",
+                                               m->had_terminal, "ignores_hangup", m->ignores_hangup,
+                                               "nofile", (json_int_t)sys_first_nofile(), "cluster",
+                                               cluster, "upgrade", upgrade, "reload", reload));
+}
+
+static void on_upgrade_ended(void *data)
+{
+    settle_later(data);
+}
+
+static const struct upgrade_ops upgrade_ops = {
+    .refuse = refuse_upgrade, .save = save, .ended = on_upgrade_ended};
+
+static void on_stranger_gone(void *data, pid_t pid, int code, int status)
+{
+    struct master *m = data;
+
+    upgrade_child_gone(&m->upgrade, pid, code, status);
+}
+
 static const struct reload_ops reload_ops = {.begun = on_reload_begun, .ended = on_reload_ended};
 
 static const struct cluster_ops cluster_ops = {
     .changed = settle_later,
     .outcome = on_outcome,
+    .stranger_gone = on_stranger_gone,
     .cannot_start = on_cannot_start,
 };
 
@@ -270,26 +339,61 @@ static const struct cluster_ops cluster_ops = {
  */
 
 /* Sockets of the service manager become listeners. */
-static int inherit(const struct settings *s, struct inherited_listeners *out, struct why *why)
+static int take_inherited(const struct settings *s, struct activation *activation,
+                          struct inherited_listeners *out, struct why *why)
 {
     const struct listener_options options = {.backlog = (int)s->pools[0].backlog, .shared = true};
+    int r = 0;
+
+    out->items = calloc(activation->n + 1, sizeof(*out->items));
+    if (!out->items)
+        return -ENOMEM;
+    for (size_t i = 0; i < activation->n && r == 0; i++) {
+        if (activation->fds[i].fd < 0)
+            continue;
+        r = listener_take(util_take_fd(&activation->fds[i].fd), activation->fds[i].name, &options,
+                          &out->items[out->n], why);
+        if (r < 0)
+            why_prefix(why, r, "inherited socket '%s'", activation->fds[i].name);
+        else
+            out->n++;
+    }
+    return r;
+}
+
+static int open_cluster(struct master *m, struct why *why)
+{
+    struct inherited_listeners inherited = {0};
+    struct stored_sockets stored = {0};
     struct activation activation = {0};
     int r = activation_collect(environ, &activation);
 
     if (r < 0)
         return why_fail_errno(why, r, "LISTEN_FDS");
-    out->items = calloc(activation.n + 1, sizeof(*out->items));
-    r = out->items ? 0 : -ENOMEM;
-    for (size_t i = 0; i < activation.n && r == 0; i++) {
-        r = listener_take(util_take_fd(&activation.fds[i].fd), activation.fds[i].name, &options,
-                          &out->items[out->n], why);
-        if (r < 0)
-            why_prefix(why, r, "inherited socket '%s'", activation.fds[i].name);
-        else
-            out->n++;
-    }
+    r = fdstore_open(&m->fdstore, m->loop, &m->cluster, &activation, &stored);
+    if (r == 0)
+        r = take_inherited(m->settings, &activation, &inherited, why);
     activation_free(&activation);
-    return r;
+    return r < 0 ? r
+                 : cluster_open(&m->cluster, m->loop, &cluster_ops, m, m->settings, &inherited,
+                                &stored, why);
+}
+
+/* From where the program before this one left off. */
+static int resume(struct master *m, struct why *why)
+{
+    struct activation none = {0};
+    struct stored_sockets nothing = {0};
+    int r = fdstore_open(&m->fdstore, m->loop, &m->cluster, &none, &nothing);
+
+    if (r < 0)
+        return why_fail_errno(why, r, "descriptor store");
+    m->had_terminal = handover_flag(m->saved, "had_terminal");
+    m->ignores_hangup = handover_flag(m->saved, "ignores_hangup");
+    upgrade_resume(&m->upgrade, json_object_get(m->saved, "upgrade"));
+    reload_resume(&m->reload, json_object_get(m->saved, "reload"));
+    return cluster_resume(&m->cluster, m->loop, &cluster_ops, m, m->settings,
+                          json_object_get(m->saved, "cluster"), why);
 }
 
 static void report(const struct master *m)
@@ -334,7 +438,6 @@ static void look_around(struct master *m)
 /* Everything that can fail for good, before the first worker is started. */
 static int open_all(struct master *m, const struct cmdline *cmdline, struct why *why)
 {
-    struct inherited_listeners inherited = {0};
     int r;
 
     look_around(m);
@@ -342,14 +445,15 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
     if (r < 0)
         return why_fail_errno(why, r, "signalfd");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    sys_raise_nofile();
+    sys_raise_nofile(m->saved ? (rlim_t)handover_number(m->saved, "nofile") : 0);
     reload_init(&m->reload, &m->cluster, cmdline, &reload_ops, m);
+    upgrade_init(&m->upgrade, m->loop, m->argv, &upgrade_ops, m);
     m->status = (struct status){.cluster = &m->cluster, .reload = &m->reload};
-    r = inherit(m->settings, &inherited, why);
+    r = m->saved ? resume(m, why) : open_cluster(m, why);
     if (r == 0)
-        r = cluster_open(&m->cluster, m->loop, &cluster_ops, m, m->settings, &inherited, why);
-    if (r == 0)
-        r = health_open(m->loop, m->settings->master.health, &m->status, &m->health, why);
+        r = health_open(m->loop, m->settings->master.health,
+                        m->saved ? handover_take_fd(m->saved, "health_fd") : -1, &m->status,
+                        &m->health, why);
     if (r == 0)
         r = write_pidfile(m, why);
     return r;
@@ -359,9 +463,11 @@ static void close_all(struct master *m)
 {
     if (m->wrote_pidfile)
         unlink(m->settings->master.pidfile);
+    fdstore_close(&m->fdstore);
     manager_close(&m->manager);
     health_close(m->health);
     reload_free(&m->reload);
+    upgrade_free(&m->upgrade);
     cluster_free(&m->cluster);
     sys_kill_children();
     signals_close(m->signals);
@@ -372,18 +478,25 @@ static void close_all(struct master *m)
 
 static void supervise(struct master *m)
 {
-    log_info(LOG_NOBODY, "preforkd %s started", PACKAGE_VERSION);
+    log_info(LOG_NOBODY, "preforkd %s %s", PACKAGE_VERSION, m->saved ? "took over" : "started");
     report(m);
     manager_open(&m->manager, m->loop, &m->status);
+    fdstore_update(&m->fdstore);
     cluster_reap(&m->cluster); /* children of an earlier program in this process */
-    cluster_start(&m->cluster);
+    if (!m->saved)
+        cluster_start(&m->cluster);
+    settle_later(m);
     ev_run(m->loop, 0);
     log_info(LOG_NOBODY, "stopped");
 }
 
-int master_run(struct settings *settings, const struct cmdline *cmdline)
+int master_run(struct settings *settings, const struct cmdline *cmdline, char *const *argv,
+               const json_t *saved)
 {
-    struct master m = {.settings = settings, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
+    struct master m = {.settings = settings,
+                       .argv = argv,
+                       .saved = saved,
+                       .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
     struct why why = {0};
     int status = 1;
     int r;

@@ -4,7 +4,7 @@ import fcntl
 import os
 import sys
 
-fds = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 100) for word in sys.argv[1].split(",")]
+fds = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 100) for word in sys.argv[1].split(",") if word]
 for number, fd in enumerate(fds):
     os.dup2(fd, 3 + number)
     os.close(fd)

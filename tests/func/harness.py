@@ -116,6 +116,7 @@ def timeout(seconds):
 
 _folder = ""
 _masters = []
+_managers = []
 
 
 def use_folder(path):
@@ -143,6 +144,8 @@ def finish(failed):
     """Called by the runner after each test: shows the logs of a failure and checks that nothing is
     left. It looks for processes itself."""
     left = []
+    for manager in _managers:
+        manager.forget()
     for master in _masters:
         left += master.finish()
         if failed:
@@ -322,7 +325,7 @@ class Hammer:
 
 
 class Systemd:
-    """A service manager's end of sd_notify."""
+    """A service manager's end of sd_notify, with its descriptor store."""
 
     def __init__(self):
         self.path = os.path.join(folder(), "systemd")
@@ -331,6 +334,8 @@ class Systemd:
         os.chmod(self.path, 0o777)
         self.socket.setblocking(False)
         self.messages = []  # each a dictionary, in the order of arrival
+        self.store = {}     # name: descriptor
+        _managers.append(self)
 
     def env(self, **more):
         return {"NOTIFY_SOCKET": self.path, **more}
@@ -338,11 +343,36 @@ class Systemd:
     def poll(self):
         while True:
             try:
-                text = self.socket.recv(65536).decode()
+                text, fds, _, _ = socket.recv_fds(self.socket, 65536, 8)
             except BlockingIOError:
                 return self.messages
-            pairs = [line.split("=", 1) for line in text.splitlines()]
+            pairs = [line.split("=", 1) for line in text.decode().splitlines()]
             self.messages.append({pair[0]: pair[-1] for pair in pairs})
+            self.keep(self.messages[-1], fds)
+
+    def keep(self, message, fds):
+        name = message.get("FDNAME")
+        if "FDSTOREREMOVE" in message and name in self.store:
+            os.close(self.store.pop(name))
+        if "FDSTORE" in message:
+            check(name not in self.store, f"{name} is stored twice")
+            equal((message.get("FDPOLL"), len(fds)), ("0", 1), "FDPOLL and descriptors")
+            self.store[name] = fds[0]
+
+    def forget(self):
+        """Empties the store, as for a service that was stopped."""
+        self.poll()
+        while self.store:
+            os.close(self.store.popitem()[1])
+
+    def hand_over(self, *more):
+        """The start of a service with what is stored and `more` pairs (name, descriptor): options
+        of Master."""
+        pairs = [*more, *self.store.items()]
+        fds = [fd for _, fd in pairs]
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "activate.py")
+        return {"wrapper": [sys.executable, path, ",".join(map(str, fds))], "pass_fds": fds,
+                "env": self.env(FDSTORE="512", LISTEN_FDNAMES=":".join(name for name, _ in pairs))}
 
     def wait(self, key, value=".*", start=0, timeout=DEADLINE):
         """The index of the first message from `start` on with KEY=value (a pattern)."""

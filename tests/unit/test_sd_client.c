@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/sys.h"
 #include "mechanism/sd_client.h"
 
 /* A socket that plays the service manager, bound to `address` ("@name" or a path). */
@@ -167,4 +168,42 @@ Test(sd_client, watchdog_that_is_malformed)
         cr_expect_eq(sd_client_watchdog_usec(), 0, "%s", cases[i]);
     }
     sd_client_close();
+}
+
+static int received_descriptor(int fd, const char *expected)
+{
+    char text[256];
+    int passed;
+    ssize_t n = sys_receive_with_fd(fd, text, sizeof(text) - 1, &passed);
+
+    cr_assert_geq(n, 0);
+    text[n] = '\0';
+    cr_expect_str_eq(text, expected);
+    return passed;
+}
+
+Test(sd_client, descriptor_store)
+{
+    char address[64];
+    struct stat sent, passed;
+    int fd, other;
+
+    snprintf(address, sizeof(address), "@preforkd-test-%d", (int)getpid());
+    fd = open_manager(address);
+    cr_assert_eq(init_with(address, "FDSTORE=512", NULL), 0);
+    cr_expect_eq(sd_client_store_max(), 512);
+    cr_expect_eq(sd_client_send_fd(fd, "FDSTORE=1\nFDNAME=%s", "x"), 0);
+    other = received_descriptor(fd, "FDSTORE=1\nFDNAME=x");
+    cr_assert_eq(fstat(fd, &sent), 0);
+    cr_assert_eq(fstat(other, &passed), 0);
+    cr_expect_eq(sent.st_ino, passed.st_ino);
+    close(other);
+    cr_expect_eq(sd_client_send_fd(-2, "FDSTORE=1"), 0);
+    cr_expect_eq(received_descriptor(fd, "FDSTORE=1"), -1);
+    cr_assert_eq(init_with(address, "FDSTORE=many", NULL), 0);
+    cr_expect_eq(sd_client_store_max(), 0);
+    sd_client_close();
+    cr_expect_eq(sd_client_send_fd(fd, "FDSTORE=1"), 0);
+    cr_expect_eq(sd_client_store_max(), 0);
+    close(fd);
 }

@@ -206,9 +206,11 @@ Test(sys, raises_and_restores_the_limit_of_files)
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
     old.rlim_cur = 100;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
-    sys_raise_nofile();
+    sys_raise_nofile(0);
+    cr_expect_eq(sys_first_nofile(), 100);
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &now), 0);
     cr_expect_eq(now.rlim_cur, old.rlim_max);
+    sys_raise_nofile(100); /* as another program in this process */
     sys_restore_nofile();
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &now), 0);
     cr_expect_eq(now.rlim_cur, 100);
