@@ -658,6 +658,11 @@ int listener_steer(struct listener *l, const struct steer_plan *plan)
     return steer_choose(&l->steer, plan);
 }
 
+void listener_release(struct listener *l)
+{
+    steer_release(&l->steer);
+}
+
 int listener_queue(const struct listener *l, int slot)
 {
     const struct slot_socket *s = listener_socket(l, slot);

@@ -89,6 +89,9 @@ int listener_restore(struct listener *l, int slot);
 void listener_set_live(struct listener *l, int slot, bool live);
 int listener_steer(struct listener *l, const struct steer_plan *plan);
 
+/* Before another program of this process takes the sockets over: as of steer_release(). */
+void listener_release(struct listener *l);
+
 /* Moves the connections that wait in a slot's socket to sockets of live slots (to any of the others
  * where it is done by the sysctl net.ipv4.tcp_migrate_req). The slot is not live after that; its
  * socket listens on, but a worker that sleeps in accept(2) gets EINVAL. How many were moved; 0 when

@@ -159,22 +159,25 @@ static void warn_once(int err)
     told = true;
 }
 
-/* `more` sockets are about to join. One alone is not steered. */
+/* `more` sockets are about to join. One alone is not steered. -EBUSY: a dead master's program still
+ * has sockets in its map, until a moment after it was replaced by one of the other kind. */
 static int apply(struct steer *s, int more)
 {
     int r = STEER_BY_KERNEL;
+    bool busy;
 
     steer_look(s);
     if (s->n + more > 1)
         r = attach_ebpf(s);
-    if (r < 0 && s->plan.balance == BALANCE_ROUND_ROBIN)
+    busy = r == -EBUSY;
+    if (r < 0 && !busy && s->plan.balance == BALANCE_ROUND_ROBIN)
         warn_once(r);
     if (r < 0)
         r = attach_classic(s, more);
     if (r <= 0)
         detach(s);
     s->by = r > 0 ? r : STEER_BY_KERNEL;
-    s->changed = more > 0;
+    s->changed = more > 0 || busy;
     return r < 0 ? r : 0;
 }
 
@@ -199,6 +202,24 @@ void steer_reset(struct steer *s)
 {
     detach(s);
     s->changed = true;
+}
+
+void steer_release(struct steer *s)
+{
+    int r;
+
+    if (s->by != STEER_BY_EBPF)
+        return;
+    r = attach_classic(s, 0);
+    if (r <= 0)
+        detach(s);
+    s->by = r > 0 ? r : STEER_BY_KERNEL;
+    s->changed = true;
+    for (int i = 0; i < s->n; i++) {
+        if (s->members[i].mapped)
+            steer_ebpf_remove(&s->ebpf, s->members[i].seat.slot);
+        s->members[i].mapped = false;
+    }
 }
 
 /* Changes ------------------------------------------------------------------------------------- */

@@ -64,6 +64,10 @@ int steer_choose(struct steer *s, const struct steer_plan *plan);
  * connections over all sockets; -errno is returned when it was not the same before. */
 int steer_apply(struct steer *s);
 
+/* Before another program takes the sockets over, who can have them in maps of its own only when
+ * they are in no other. Until the next steer_apply() classic BPF does what it can. */
+void steer_release(struct steer *s);
+
 bool steer_is_anyone_live(const struct steer *s);
 
 /* Whether the kernel hands connections that wait in a socket which is shut down to others of the

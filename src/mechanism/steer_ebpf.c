@@ -143,6 +143,14 @@ int steer_ebpf_add(struct steer_ebpf *e, int slot, int fd)
     return r < 0 ? r : 0;
 }
 
+void steer_ebpf_remove(struct steer_ebpf *e, int slot)
+{
+    uint32_t key = (uint32_t)slot;
+    union bpf_attr attr = {.map_fd = (uint32_t)e->sockets_fd, .key = (uintptr_t)&key};
+
+    sys_bpf(BPF_MAP_DELETE_ELEM, &attr, sizeof(attr));
+}
+
 /* The program may run on another CPU meanwhile. It then meets a mixture of before and now, whose
  * every part is a slot that was right a moment ago, as long as what is behind the end is not seen.
  */

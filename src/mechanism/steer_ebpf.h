@@ -21,8 +21,11 @@ void steer_ebpf_free(struct steer_ebpf *e);
 int steer_ebpf_prepare(struct steer_ebpf *e, const struct steer_plan *plan);
 
 /* The socket of a slot, which must be in the group. The kernel forgets it when it is shut down or
- * closed. No-op when it is there already. */
+ * closed. No-op when it is there already. -EBUSY: it is in a map of
+ * another master. */
 int steer_ebpf_add(struct steer_ebpf *e, int slot, int fd);
+
+void steer_ebpf_remove(struct steer_ebpf *e, int slot);
 
 /* From now on these may be chosen, as steer_table_build() has put them; 0: the kernel's hash goes
  * over all sockets of the group. Takes effect at once, and cannot fail. */

@@ -67,6 +67,53 @@ Test(steer_ebpf, finds_a_socket_that_left_its_map)
     listener_unref(l);
 }
 
+/* Of another master, of which only the sockets are left: its program goes when ours comes, and its
+ * maps a moment later. */
+Test(steer_ebpf, takes_over_from_a_dead_master)
+{
+    struct listener *l;
+    struct steer theirs;
+    struct steer_plan turns = {.balance = BALANCE_ROUND_ROBIN};
+    int even = 0;
+
+    need_ebpf();
+    l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    steer_init(&theirs, false);
+    listener_release(l);
+    for (int slot = 0; slot < SLOTS; slot++) {
+        cr_assert_eq(steer_join(&theirs, listener_fd(l, slot)), 0);
+        steer_set(&theirs, listener_fd(l, slot), slot, true);
+    }
+    cr_assert_eq(steer_choose(&theirs, &turns), 0);
+    cr_assert_eq(theirs.by, STEER_BY_EBPF);
+    steer_free(&theirs);
+    set_live(l, 6);
+    for (int i = 0; even < 8; i++) { /* so often by chance once in two million times */
+        int hits[MANY_SLOTS] = {0};
+
+        cr_assert_eq(listener_steer(l, &turns), 0);
+        knock(l, "127.0.0.1:0", FEW, hits);
+        cr_assert_eq(hits[0] + hits[3], 0); /* exact from the beginning */
+        even = hits[1] == hits[2] ? even + 1 : 0;
+        cr_assert_lt(i, 1000, "it never goes round in turn");
+        usleep(1000);
+    }
+    listener_unref(l);
+}
+
+Test(steer_ebpf, released_and_taken_again)
+{
+    struct listener *l;
+
+    need_ebpf();
+    l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    steer(l, 5);
+    listener_release(l);
+    expect_only(l, "127.0.0.1:0", 5, CLIENTS);
+    expect_turns(l, "127.0.0.1:0", 5);
+    listener_unref(l);
+}
+
 /* ---- rescue ---- */
 
 /* Fills the queue of slot 1, and tells the clients. */
