@@ -1,12 +1,16 @@
 #include "cluster/cluster.h"
 
 #include "base/log.h"
+#include "mechanism/socket_watch.h"
 
 static const struct pool_ops pool_ops;
+static const struct socket_watch_ops watch_ops;
 
 void cluster_init(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops,
                   void *data, struct inherited_listeners *inherited, struct stored_sockets *stored)
 {
+    int r;
+
     *c = (struct cluster){.loop = loop,
                           .ops = ops,
                           .data = data,
@@ -16,6 +20,10 @@ void cluster_init(struct cluster *c, struct ev_loop *loop, const struct cluster_
     *stored = (struct stored_sockets){0};
     start_queue_init(&c->starts_due, loop);
     capture_hub_open(&c->means.outputs, loop);
+    r = socket_watch_open(loop, &watch_ops, c, &c->means.watch);
+    if (r < 0)
+        log_warn(LOG_NOBODY, "workers that hang or damage their sockets are not noticed: %s",
+                 strerror(-r));
 }
 
 int cluster_open_pool(struct cluster *c, struct settings *settings, size_t index, unsigned number,
@@ -61,6 +69,7 @@ void cluster_free(struct cluster *c)
         listener_unref(c->means.inherited.items[i]);
     free(c->means.inherited.items);
     adopt_filter_free(c->means.filter);
+    socket_watch_close(c->means.watch);
     *c = (struct cluster){0};
 }
 
@@ -145,7 +154,7 @@ void cluster_settle(struct cluster *c)
         if (c->pools[i]->stopping && pool_is_down(c->pools[i]))
             cluster_remove_pool(c, c->pools[i]);
     for (size_t i = 0; i < c->npools; i++)
-        pool_steer(c->pools[i]);
+        pool_settle(c->pools[i]);
     c->was_ready = c->was_ready || cluster_is_ready(c);
     c->started = c->started || is_full(c);
 }
@@ -176,6 +185,29 @@ void cluster_reap(struct cluster *c)
     spawn_reap(on_child_gone, c);
 }
 
+/* What happens to sockets -----------------------------------------------------------------------
+ */
+
+/* Several pools may share a socket that the service manager passed. */
+static void on_waiting(void *data, void *listener, int number)
+{
+    struct cluster *c = data;
+
+    for (size_t i = 0; i < c->npools; i++)
+        queues_waiting(c->pools[i], listener, number);
+}
+
+static void on_hangup(void *data, void *listener, int number)
+{
+    struct cluster *c = data;
+
+    for (size_t i = 0; i < c->npools; i++)
+        if (queues_hangup(c->pools[i], listener, number))
+            return;
+}
+
+static const struct socket_watch_ops watch_ops = {.waiting = on_waiting, .hangup = on_hangup};
+
 /* What pools tell -------------------------------------------------------------------------------
  */
 
@@ -191,6 +223,13 @@ static void on_outcome(void *data, struct pool *p, int slot, bool ok)
     struct cluster *c = data;
 
     c->ops->outcome(c->data, p, slot, ok);
+}
+
+static void on_ready(void *data, struct pool *p, int slot)
+{
+    struct cluster *c = data;
+
+    c->ops->ready(c->data, p, slot);
 }
 
 /* Whether trying again later can help: limits of the system, a binary that is just being written.
@@ -218,5 +257,6 @@ static void on_start_failed(void *data, struct pool *p, const struct spawn_error
 static const struct pool_ops pool_ops = {
     .changed = on_changed,
     .outcome = on_outcome,
+    .ready = on_ready,
     .start_failed = on_start_failed,
 };

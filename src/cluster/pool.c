@@ -25,6 +25,8 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
     probing_init(&p->probing, starts_due->loop, &p->discovery);
+    standby_init(&p->standby, p);
+    queues_init(p);
     return p;
 }
 
@@ -34,6 +36,8 @@ void pool_free(struct pool *p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     probing_free(&p->probing);
+    standby_end(&p->standby);
+    queues_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -117,7 +121,7 @@ static bool is_retired(const struct pool *p, const struct slot *s)
 {
     int64_t waited_ms = clock_ms() - s->retiring_ms;
 
-    if (!slot_is_ready(s) || waited_ms >= s->wanted->pool->stop_timeout_ms)
+    if (!slot_is_serving(s) || waited_ms >= s->wanted->pool->stop_timeout_ms)
         return true; /* nobody serves the queue, or nobody can wait for it any longer */
     return waited_ms >= RETIREMENT_MIN_MS && steering_queued(&p->discovery, s) == 0;
 }
@@ -134,6 +138,7 @@ static void on_retirement(struct ev_loop *loop, ev_timer *timer, int events UNUS
             continue;
         if (is_retired(p, s)) {
             s->retiring_ms = 0;
+            queues_rescue(p, s);
             slot_post(s, EVENT_STOP);
         } else {
             waiting = true;
@@ -166,6 +171,12 @@ void pool_steer(struct pool *p)
     steering_apply(&p->discovery, p->gen, p->slots, p->nslots);
 }
 
+void pool_settle(struct pool *p)
+{
+    pool_steer(p);
+    standby_update(&p->standby);
+}
+
 void pool_set_generation(struct pool *p, struct generation *gen)
 {
     int backlog = (int)gen->pool->backlog;
@@ -196,6 +207,7 @@ void pool_resume(struct pool *p)
     for (int i = 0; i < p->nslots; i++) {
         if (p->slots[i]->retiring_ms > 0)
             watch_retirement(p);
+        queues_changed(p, p->slots[i]);
         steering_note(&p->discovery, p->gen, p->slots[i]);
     }
     pool_steer(p);
@@ -205,6 +217,7 @@ void pool_stop(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    standby_update(&p->standby);
     post_all(p, EVENT_STOP);
 }
 
@@ -212,6 +225,7 @@ void pool_kill(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    standby_update(&p->standby);
     post_all(p, EVENT_KILL);
 }
 
@@ -245,8 +259,10 @@ static void on_changed(void *data, struct slot *s)
         discovery_tidy(&p->discovery, s->index);
     else if (s->state == SLOT_UP && !s->leaving)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
+    queues_changed(p, s);
     steering_note(&p->discovery, p->gen, s);
     probing_note(&p->probing, s);
+    standby_note(&p->standby);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);
@@ -257,6 +273,7 @@ static void on_restore(void *data, struct slot *s)
     struct pool *p = data;
     const struct generation *g = s->wanted;
 
+    standby_let_go(&p->standby, s->index);
     for (size_t i = 0; i < g->nlisteners; i++) {
         int r = listener_restore(g->listeners[i], s->index);
 
@@ -300,7 +317,14 @@ static int on_listen(void *data, struct slot *s, struct worker *w, uint64_t inod
 {
     struct pool *p = data;
 
-    return discovery_listen(&p->discovery, w->gen, s->index, inode);
+    int r = discovery_listen(&p->discovery, w->gen, s->index, inode);
+
+    if (r == 0) { /* it may do so long after it became ready */
+        queues_look(p, s);
+        steering_note(&p->discovery, p->gen, s);
+        p->ops->changed(p->data, p);
+    }
+    return r;
 }
 
 static int on_own_sockets(void *data, struct slot *s, struct worker *w, struct buf *out)
@@ -321,6 +345,14 @@ static bool must_listen(void *data, struct slot *s)
         if (!listener_is_udp(g->listeners[i]))
             return true;
     return p->discovery.n > 0;
+}
+
+static void on_ready(void *data, struct slot *s, const struct worker *w)
+{
+    struct pool *p = data;
+
+    histogram_add(&p->start_times, w->ready_ms - w->started_ms);
+    p->ops->ready(p->data, p, s->index);
 }
 
 static void on_restarted(void *data, struct slot *s UNUSED, enum restart_reason reason)
@@ -346,6 +378,7 @@ static const struct slot_ops slot_ops = {
     .listen = on_listen,
     .must_listen = must_listen,
     .own_sockets = on_own_sockets,
+    .ready = on_ready,
     .restarted = on_restarted,
     .start_failed = on_start_failed,
 };
@@ -385,5 +418,25 @@ bool pool_has_failures(const struct pool *p)
     for (int i = 0; i < p->nslots; i++)
         if (p->slots[i]->failures > 0)
             return true;
+    return false;
+}
+
+static bool is_process_of(const struct worker *w, pid_t pid)
+{
+    for (; w; w = w->link)
+        if (w->pid == pid || w->main_pid == pid)
+            return true;
+    return false;
+}
+
+bool pool_has_process(const struct pool *p, pid_t pid)
+{
+    for (int i = 0; i < p->nslots; i++) {
+        const struct slot *s = p->slots[i];
+
+        if (is_process_of(s->cur, pid) || is_process_of(s->next, pid) ||
+            is_process_of(s->leaving, pid))
+            return true;
+    }
     return false;
 }

@@ -5,12 +5,15 @@
 #include "cluster/discovery.h"
 #include "cluster/probing.h"
 #include "cluster/slot.h"
+#include "cluster/standby.h"
+#include "policy/histogram.h"
 
 struct pool;
 
 struct pool_ops {
     void (*changed)(void *data, struct pool *p);
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
+    void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
     void (*start_failed)(void *data, struct pool *p, const struct spawn_error *error);
 };
 
@@ -26,7 +29,10 @@ struct pool {
     int wanted;                          /* slots there should be */
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
-    ev_timer retirement;                 /* runs while slots wait for their queues to be empty */
+    struct standby standby;
+    struct histogram start_times; /* from fork to ready */
+    ev_timer retirement;          /* runs while slots wait for their queues to be empty */
+    struct queues queues;
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */
@@ -48,8 +54,11 @@ int pool_set_workers(struct pool *p, int n, struct why *why);
 /* The generation that the pool is said to run. */
 void pool_set_generation(struct pool *p, struct generation *gen);
 
-/* After changes, from the loop: new connections go to slots that serve. */
+/* New connections go to slots that serve. */
 void pool_steer(struct pool *p);
+
+/* After changes, from the loop: steers, and brings the rest up to date. */
+void pool_settle(struct pool *p);
 
 void pool_start(struct pool *p);
 void pool_resume(struct pool *p); /* its slots go on from where another program left them */
@@ -59,6 +68,9 @@ bool pool_is_down(const struct pool *p);
 
 bool pool_child_gone(struct pool *p, pid_t pid, int code, int status);
 void pool_signal(struct pool *p, int signo);
+
+/* Whether `pid` is the process, or the session, of one of its workers. */
+bool pool_has_process(const struct pool *p, pid_t pid);
 
 int pool_ready(const struct pool *p);         /* slots with a worker that accepts */
 int pool_min_ready(const struct pool *p);     /* how many must be */

@@ -311,6 +311,7 @@ static void on_worker_ready(void *data, struct worker *w)
     log_info(&w->who, "ready after %lld ms", (long long)(w->ready_ms - w->started_ms));
     for (size_t i = 0; i < w->gen->nlisteners; i++)
         listener_restore_backlog(w->gen->listeners[i], s->index);
+    s->ops->ready(s->data, s, w);
     if (w == s->cur)
         slot_post(s, EVENT_READY);
     else if (w == s->next)
@@ -493,6 +494,13 @@ bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
     return false;
 }
 
+int64_t slot_start_wait_ms(const struct slot *s)
+{
+    int64_t ms = s->state == SLOT_BACKOFF ? s->timer_ms - clock_ms() : 0;
+
+    return ms > 0 ? ms : 0;
+}
+
 void slot_signal(struct slot *s, int signo)
 {
     if (s->cur)
@@ -506,6 +514,12 @@ void slot_signal(struct slot *s, int signo)
 bool slot_is_ready(const struct slot *s)
 {
     return slot_fsm_serving(s->state) && s->cur && worker_is_ready(s->cur);
+}
+
+bool slot_is_serving(const struct slot *s)
+{
+    return slot_is_ready(s) ||
+           (slot_fsm_serving(s->state) && s->cur && s->cur->state == WORKER_HUNG);
 }
 
 /* Handing over to another program -------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #ifndef PREFORKD_CLUSTER_SLOT_H
 #define PREFORKD_CLUSTER_SLOT_H
 
+#include "cluster/queues.h"
 #include "cluster/start_queue.h"
 #include "cluster/worker.h"
 #include "policy/slot_fsm.h"
@@ -24,6 +25,7 @@ struct slot_ops {
     int (*listen)(void *data, struct slot *s, struct worker *w, uint64_t inode);
     bool (*must_listen)(void *data, struct slot *s);
     int (*own_sockets)(void *data, struct slot *s, struct worker *w, struct buf *out);
+    void (*ready)(void *data, struct slot *s, const struct worker *w);
     /* a worker is started that is not the slot's first */
     void (*restarted)(void *data, struct slot *s, enum restart_reason reason);
     /* a worker never came to run its program; `w` is NULL when there was no process */
@@ -45,6 +47,7 @@ struct slot {
     unsigned failures;                   /* failed starts in a row */
     unsigned starts;
     int64_t retiring_ms; /* since when it gets no new connections because it is not wanted; 0: no */
+    struct queue queue;  /* what waits in its sockets */
     unsigned restarts;   /* starts after the first one that nobody asked for */
     struct worker_exit last_exit;
     char reason[512]; /* why the last replacement or start failed */
@@ -87,7 +90,13 @@ void slot_signal(struct slot *s, int signo);
 
 bool slot_has_workers(const struct slot *s);
 
+/* Milliseconds until it tries to start a worker again; 0: nothing like that is arranged. */
+int64_t slot_start_wait_ms(const struct slot *s);
+
 /* Its current worker accepts connections. */
 bool slot_is_ready(const struct slot *s);
+
+/* The same, or it hangs and may do so again. */
+bool slot_is_serving(const struct slot *s);
 
 #endif

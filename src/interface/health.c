@@ -3,14 +3,13 @@
 #include <fcntl.h>
 
 #include "base/sys.h"
+#include "interface/metrics.h"
+#include "interface/status_json.h"
 #include "mechanism/http_server.h"
 #include "mechanism/listener.h"
 
 #define AUTO_ADDRESS            "127.0.0.1:8900"
 #define AUTO_ADDRESS_KUBERNETES "*:8900" /* the kubelet probes the pod's address */
-
-/* A probe's connection lives for milliseconds. */
-static const struct http_limits limits = {.connections = 64, .deadline_ms = 2000, .memory = 8192};
 
 struct health {
     struct listener *listener;
@@ -55,11 +54,22 @@ static void add_pools(const struct status *s, struct buf *out)
     }
 }
 
-static void answer_check(const struct health *h, const struct check *check, bool verbose,
-                         struct http_reply *reply)
+static const struct check *find_check(const char *path)
 {
+    for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+        if (streq(path, checks[i].path))
+            return &checks[i];
+    return NULL;
+}
+
+static void answer_check(void *data, const struct http_request *request, struct http_reply *reply)
+{
+    const struct health *h = data;
+    const struct check *check = find_check(request->route->path);
     CLEANUP_BUF struct buf reason = BUF_INIT;
     bool ok = check->passes(h->status, &reason);
+    char value[1];
+    bool verbose = http_argument(request, "verbose", value, sizeof(value)) != 0;
 
     reply->status = ok ? 200 : 503;
     if (verbose) {
@@ -72,18 +82,46 @@ static void answer_check(const struct health *h, const struct check *check, bool
         buf_printf(&reply->body, "%s%s\n", verbose ? "failed: " : "", buf_str(&reason));
 }
 
-static void answer(void *data, const struct http_request *request, struct http_reply *reply)
+static void answer_metrics(void *data, const struct http_request *request UNUSED,
+                           struct http_reply *reply)
 {
     const struct health *h = data;
 
-    for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
-        if (streq(request->path, checks[i].path)) {
-            answer_check(h, &checks[i], request->verbose, reply);
-            return;
-        }
-    reply->status = 404;
-    buf_puts(&reply->body, "not found\n");
+    reply->content_type = METRICS_CONTENT_TYPE;
+    metrics_print(h->status, &reply->body);
 }
+
+static void answer_status(void *data, const struct http_request *request UNUSED,
+                          struct http_reply *reply)
+{
+    const struct health *h = data;
+
+    reply->content_type = "application/json";
+    status_json(h->status, STATUS_STRANGERS, &reply->body);
+}
+
+static void tell(struct http_reply *reply, const char *error)
+{
+    buf_printf(&reply->body, "%s\n", error);
+}
+
+static const struct http_route routes[] = {
+    {"/healthz/liveness", "GET, HEAD", answer_check, false},
+    {"/healthz/readiness", "GET, HEAD", answer_check, false},
+    {"/healthz/startup", "GET, HEAD", answer_check, false},
+    {"/metrics", "GET, HEAD", answer_metrics, true},
+    {"/status", "GET, HEAD", answer_status, true},
+};
+
+/* A probe's connection lives for milliseconds. */
+static const struct http_config config = {
+    .connections = 64,
+    .deadline_ms = 2000,
+    .memory = 8192,
+    .routes = routes,
+    .nroutes = ARRAY_SIZE(routes),
+    .tell = tell,
+};
 
 static int open_server(struct health *h, struct ev_loop *loop)
 {
@@ -94,7 +132,7 @@ static int open_server(struct health *h, struct ev_loop *loop)
         util_close_p(&fd);
         return r;
     }
-    return http_server_open(loop, fd, &limits, answer, h, &h->server);
+    return http_server_open(loop, fd, &config, h, &h->server);
 }
 
 static int listen_on(const struct sockspec *spec, int take_fd, struct listener **out,

@@ -35,6 +35,12 @@ static void PRINTF_LIKE(2, 3) note_failure(struct reload *r, const char *fmt, ..
     log_warn(LOG_NOBODY, "reload: %s: keeping the old generation", r->reason);
 }
 
+static void tell(struct reload *r, const struct pool *p, int slot, enum rollout_step step,
+                 const char *reason)
+{
+    r->ops->step(r->data, p, slot, step, reason);
+}
+
 /* The end ---------------------------------------------------------------------------------------
  */
 
@@ -58,6 +64,7 @@ static void finish(struct reload *r, bool ok)
     r->next = NULL;
     free_plans(r);
     r->result = ok ? RELOAD_OK : RELOAD_FAILED;
+    r->last_failed = !ok;
     r->duration_ms = clock_ms() - r->began_ms;
     r->at_wall_ms = clock_wall_ms();
     r->total[ok]++;
@@ -125,18 +132,23 @@ static void put_next(struct reload *r, struct reload_plan *plan, int slot)
 {
     struct why why;
 
-    if (put(plan, slot, plan->next, &why) == 0)
+    if (put(plan, slot, plan->next, &why) == 0) {
+        tell(r, plan->pool, slot, STEP_STARTING, NULL);
         return;
+    }
     note_failure(r, "%s slot %d: %s", pool_name(plan->pool), slot, why.text);
     rollout_failed(&plan->rollout, slot);
+    tell(r, plan->pool, slot, STEP_FAILED, why.text);
 }
 
 /* Puts the old generation back into a slot. One that came with the reload has none: it is stopped
  * when the reload has ended. */
-static void put_back(struct reload_plan *plan, int slot)
+static void put_back(struct reload *r, struct reload_plan *plan, int slot)
 {
-    if (!plan->old || slot >= plan->old_wanted || put(plan, slot, plan->old, NULL) < 0)
-        rollout_done(&plan->rollout, slot);
+    if (plan->old && slot < plan->old_wanted && put(plan, slot, plan->old, NULL) == 0)
+        return;
+    rollout_done(&plan->rollout, slot);
+    tell(r, plan->pool, slot, STEP_ROLLED_BACK, NULL);
 }
 
 static void carry_out(struct reload *r, struct reload_plan *plan)
@@ -148,7 +160,7 @@ static void carry_out(struct reload *r, struct reload_plan *plan)
         if (order == ROLLOUT_CANCEL)
             slot_post(plan->pool->slots[slot], EVENT_CANCEL);
         else if (order == ROLLOUT_RESTORE || r->back)
-            put_back(plan, slot);
+            put_back(r, plan, slot);
         else
             put_next(r, plan, slot);
     }
@@ -193,24 +205,57 @@ static void on_kick(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNU
         commit(r);
 }
 
+static struct reload_plan *plan_at_hand(const struct reload *r, const struct pool *p)
+{
+    if (r->result != RELOAD_RUNNING || r->current >= r->end || r->plans[r->current].pool != p)
+        return NULL;
+    return &r->plans[r->current];
+}
+
 void reload_outcome(struct reload *r, struct pool *p, int slot, bool ok)
 {
-    struct reload_plan *plan;
+    struct reload_plan *plan = plan_at_hand(r, p);
     struct slot *s = p->slots[slot];
+    bool forward;
 
-    if (r->result != RELOAD_RUNNING || r->current >= r->end || r->plans[r->current].pool != p)
-        return;
-    plan = &r->plans[r->current];
+    if (!plan || !rollout_is_busy(&plan->rollout, slot))
+        return; /* of a worker's own start, and none of ours */
+    forward = !r->back && plan->rollout.phase == ROLLOUT_FORWARD;
     if (ok || r->back) {
         rollout_done(&plan->rollout, slot);
     } else {
-        if (plan->rollout.phase == ROLLOUT_FORWARD)
+        if (forward)
             note_failure(r, "%s slot %d: %s", pool_name(p), slot, s->reason);
         if (plan->old && slot < plan->old_wanted)
             slot_want(s, plan->old);
         rollout_failed(&plan->rollout, slot);
     }
+    if (forward)
+        tell(r, p, slot, ok ? STEP_DONE : STEP_FAILED, ok ? NULL : s->reason);
+    else
+        tell(r, p, slot, STEP_ROLLED_BACK, NULL);
     schedule(r);
+}
+
+void reload_worker_ready(struct reload *r, const struct pool *p, int slot)
+{
+    const struct reload_plan *plan = plan_at_hand(r, p);
+
+    if (plan && rollout_is_busy(&plan->rollout, slot))
+        tell(r, p, slot, STEP_READY, NULL);
+}
+
+void reload_progress(const struct reload *r, int *done, int *total)
+{
+    *done = *total = 0;
+    for (size_t i = 0; i < r->nplans; i++) {
+        const struct rollout *plan = &r->plans[i].rollout;
+        int replaced = rollout_replaced(plan);
+
+        /* on the way back what is replaced holds the old generation again */
+        *done += r->back && i < r->end ? plan->nslots - replaced : replaced;
+        *total += plan->nslots;
+    }
 }
 
 /* The beginning ---------------------------------------------------------------------------------
@@ -271,16 +316,18 @@ void reload_request(struct reload *r, const struct settings *now)
     struct why why = {0};
 
     if (r->result == RELOAD_RUNNING) {
-        r->again = true;
+        reload_remember(r);
         return;
     }
     r->again = false;
     r->result = RELOAD_RUNNING;
     r->reason[0] = '\0';
+    r->refused = false;
     r->began_ms = clock_ms();
     log_info(LOG_NOBODY, "reload begins");
     r->ops->begun(r->data);
     if (prepare(r, now, &why) < 0) {
+        r->refused = true;
         note_failure(r, "%s", why.text);
         revert(r);
         return;
@@ -314,6 +361,11 @@ void reload_abandon(struct reload *r)
     ev_timer_stop(r->cluster->loop, &r->kick);
     note_failure(r, "the master stops");
     finish(r, false);
+}
+
+void reload_remember(struct reload *r)
+{
+    r->again = true;
 }
 
 bool reload_take_request(struct reload *r)

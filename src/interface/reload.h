@@ -13,6 +13,9 @@ struct reload_ops {
     void (*begun)(void *data);
     /* `settings` is the new configuration, NULL when the reload failed */
     void (*ended)(void *data, struct settings *settings);
+    /* `reason` is of STEP_FAILED */
+    void (*step)(void *data, const struct pool *p, int slot, enum rollout_step step,
+                 const char *reason);
 };
 
 struct reload_plan; /* of one pool */
@@ -25,10 +28,12 @@ struct reload {
 
     enum reload_result result;
     char reason[512]; /* of a failure */
+    bool refused;     /* it failed before anything was done, by the configuration */
     int64_t began_ms; /* monotonic */
     int64_t duration_ms;
     int64_t at_wall_ms; /* when the last one ended */
     uint64_t total[2];  /* failed, ok */
+    bool last_failed;   /* of those that have ended */
 
     /* private */
     bool again; /* asked for while one was running */
@@ -47,10 +52,18 @@ void reload_free(struct reload *r);
  * running. */
 void reload_request(struct reload *r, const struct settings *now);
 
-/* To be called for every outcome that the cluster tells. */
+/* To be called for every outcome that the cluster tells, and for every worker that becomes ready.
+ */
 void reload_outcome(struct reload *r, struct pool *p, int slot, bool ok);
+void reload_worker_ready(struct reload *r, const struct pool *p, int slot);
 
-/* Whether another reload was asked for while one ran; asking clears it. */
+/* Slots that hold the new generation now, of those that are to. */
+void reload_progress(const struct reload *r, int *done, int *total);
+
+/* Remembers that a reload is wanted. */
+void reload_remember(struct reload *r);
+
+/* Whether another reload was asked for meanwhile; asking clears it. */
 bool reload_take_request(struct reload *r);
 
 /* The master stops: a running reload ends as failed, nothing more is ordered. */

@@ -1,5 +1,27 @@
 #include "interface/status.h"
 
+const char *status_state_name(const struct status *s)
+{
+    static const char *const phases[] = {NULL, "draining", "stopping"};
+
+    if (s->phase != PHASE_SERVING)
+        return phases[s->phase];
+    if (reload_is_running(s->reload))
+        return "reloading";
+    return s->cluster->started ? "running" : "starting";
+}
+
+int status_check_idle(const struct status *s, struct why *why)
+{
+    if (s->phase != PHASE_SERVING)
+        return why_fail(why, -EBUSY, "the master is stopping");
+    if (reload_is_running(s->reload))
+        return why_fail(why, -EBUSY, "a reload is running");
+    if (restart_is_running(s->restart))
+        return why_fail(why, -EBUSY, "a restart is running");
+    return 0;
+}
+
 static bool pool_is_short(const struct pool *p)
 {
     return pool_ready(p) < pool_min_ready(p);

@@ -4,6 +4,8 @@
 #define PREFORKD_INTERFACE_STATUS_H
 
 #include "interface/reload.h"
+#include "interface/restart.h"
+#include "policy/loop_lag.h"
 
 enum phase {
     PHASE_SERVING,
@@ -15,8 +17,17 @@ enum phase {
 struct status {
     const struct cluster *cluster;
     const struct reload *reload;
+    const struct restart *restart;
     enum phase phase;
+    int64_t began_ms, began_wall_ms;
+    struct loop_lag lag;
 };
+
+/* "starting", "running", "reloading", "draining" or "stopping". */
+const char *status_state_name(const struct status *s);
+
+/* Whether slots may be added, removed or replaced now: 0, or -EBUSY and what is under way. */
+int status_check_idle(const struct status *s, struct why *why);
 
 /* Whether traffic should be sent here: every pool has its min-ready workers and no stop is under
  * way. Appends the reason when not: "starting", "draining", "degraded: web 0/2". */

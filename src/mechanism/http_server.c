@@ -1,106 +1,16 @@
 #include "mechanism/http_server.h"
 
 #include <fcntl.h>
-#include <microhttpd.h>
 #include <poll.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "mechanism/http_parts.h"
 
-enum { ACCEPTS_MAX = 64 };
+enum { ACCEPTS_MAX = 64, FLUSH_RUNS = 4 };
 
 /* How long accept(2) is left alone after a failure that would only repeat itself. */
 static const double PAUSE_S = 0.1;
-
-struct conn {
-    TAILQ_ENTRY(conn) link; /* of `waiting` or `unused`; of neither once it is put out */
-    int fd;                 /* the library's; ours to shut down, never to close */
-    int64_t deadline_ms;
-    bool put_out;
-};
-TAILQ_HEAD(conns, conn);
-
-struct http_server {
-    struct ev_loop *loop;
-    struct MHD_Daemon *daemon;
-    struct http_limits limits;
-    http_handler handler;
-    void *data;
-    int listen_fd;
-    int reserve_fd; /* given up to accept and close a connection when descriptors have run out */
-    ev_io accepting;
-    ev_io working;        /* the library's epoll descriptor */
-    ev_timer timer;       /* the oldest deadline, or what the library wants to go on with */
-    ev_timer pause;       /* until the next accept(2) */
-    struct conns waiting; /* oldest first */
-    struct conns unused;
-    unsigned count; /* connections that the library has open */
-    struct conn pool[];
-};
-
-/* --- Requests --- */
-
-static void add_headers(struct MHD_Response *response, const struct http_reply *reply)
-{
-    const char *type = reply->content_type ? reply->content_type : "text/plain; charset=utf-8";
-
-    MHD_add_response_header(response, "Content-Type", type);
-    MHD_add_response_header(response, "Connection", "close");
-    MHD_add_response_header(response, "Cache-Control", "no-store");
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    if (reply->status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(response, "Allow", "GET, HEAD");
-}
-
-/* Takes the body. */
-static enum MHD_Result send_reply(struct MHD_Connection *connection, struct http_reply *reply)
-{
-    size_t len = reply->body.len;
-    char *body = buf_take(&reply->body);
-    struct MHD_Response *response;
-    enum MHD_Result result;
-
-    if (!body)
-        return MHD_NO;
-    response = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
-    if (!response) {
-        free(body);
-        return MHD_NO;
-    }
-    add_headers(response, reply);
-    result = MHD_queue_response(connection, reply->status, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-static bool query_has(struct MHD_Connection *connection, const char *key)
-{
-    return MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, key, strlen(key), NULL,
-                                         NULL) == MHD_YES;
-}
-
-/* Called first when the headers are complete. Answering then and there makes the library drop a
- * body, whatever its coding, and say nothing to "Expect: 100-continue". */
-static enum MHD_Result on_request(void *data, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version UNUSED,
-                                  const char *upload UNUSED, size_t *upload_size UNUSED,
-                                  void **context UNUSED)
-{
-    struct http_server *s = data;
-    struct http_reply reply = {.status = MHD_HTTP_METHOD_NOT_ALLOWED};
-
-    if (streq(method, "GET") || streq(method, "HEAD")) {
-        struct http_request request = {
-            .method = method, .path = url, .verbose = query_has(connection, "verbose")};
-
-        reply.status = MHD_HTTP_OK;
-        s->handler(s->data, &request, &reply);
-    } else {
-        buf_puts(&reply.body, "method not allowed\n");
-    }
-    return send_reply(connection, &reply);
-}
 
 /* Paths are compared as they were sent. */
 static size_t leave_escaped(void *data UNUSED, struct MHD_Connection *connection UNUSED, char *s)
@@ -110,35 +20,49 @@ static size_t leave_escaped(void *data UNUSED, struct MHD_Connection *connection
 
 /* --- Connections --- */
 
+void http_conn_wait(struct http_server *s, struct http_conn *c)
+{
+    c->deadline_ms = clock_ms() + s->config->deadline_ms;
+    c->state = HTTP_WAITING;
+    TAILQ_INSERT_TAIL(&s->waiting, c, link);
+}
+
+void http_conn_put_out(struct http_server *s, struct http_conn *c)
+{
+    TAILQ_REMOVE(c->state == HTTP_STREAM ? &s->streams : &s->waiting, c, link);
+    c->state = HTTP_PUT_OUT;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
 /* The library opens no more connections than the pool has places. */
+static void conn_begins(struct http_server *s, struct MHD_Connection *connection, void **context)
+{
+    struct http_conn *c = TAILQ_FIRST(&s->unused);
+
+    TAILQ_REMOVE(&s->unused, c, link);
+    *context = c;
+    c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    http_conn_wait(s, c);
+    s->count++;
+}
+
+static void conn_ends(struct http_server *s, struct http_conn *c)
+{
+    if (c->state != HTTP_PUT_OUT)
+        TAILQ_REMOVE(c->state == HTTP_STREAM ? &s->streams : &s->waiting, c, link);
+    c->state = HTTP_UNUSED;
+    TAILQ_INSERT_HEAD(&s->unused, c, link);
+    if (--s->count == 0)
+        http_drop_kept(s);
+}
+
 static void on_connection(void *data, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode event)
 {
-    struct http_server *s = data;
-    struct conn *c = *context;
-
-    if (event == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = c = TAILQ_FIRST(&s->unused);
-        TAILQ_REMOVE(&s->unused, c, link);
-        c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        c->deadline_ms = clock_ms() + s->limits.deadline_ms;
-        c->put_out = false;
-        TAILQ_INSERT_TAIL(&s->waiting, c, link);
-        s->count++;
-    } else {
-        if (!c->put_out)
-            TAILQ_REMOVE(&s->waiting, c, link);
-        TAILQ_INSERT_HEAD(&s->unused, c, link);
-        s->count--;
-    }
-}
-
-/* The library reads the end of the stream at its next run and closes. */
-static void put_out(struct http_server *s, struct conn *c)
-{
-    TAILQ_REMOVE(&s->waiting, c, link);
-    c->put_out = true;
-    shutdown(c->fd, SHUT_RDWR);
+    if (event == MHD_CONNECTION_NOTIFY_STARTED)
+        conn_begins(data, connection, context);
+    else
+        conn_ends(data, *context);
 }
 
 /* Lets a client that is ready be answered, else puts the oldest out. */
@@ -151,7 +75,7 @@ static bool end_one(struct http_server *s)
         return true;
     if (TAILQ_EMPTY(&s->waiting))
         return false;
-    put_out(s, TAILQ_FIRST(&s->waiting));
+    http_conn_put_out(s, TAILQ_FIRST(&s->waiting));
     MHD_run(s->daemon);
     return true;
 }
@@ -159,17 +83,23 @@ static bool end_one(struct http_server *s)
 static void put_out_late(struct http_server *s)
 {
     int64_t now_ms = clock_ms();
-    struct conn *c;
+    struct http_conn *c;
 
     while ((c = TAILQ_FIRST(&s->waiting)) && c->deadline_ms <= now_ms)
-        put_out(s, c);
+        http_conn_put_out(s, c);
+}
+
+static void arm(struct http_server *s, double seconds)
+{
+    ev_timer_set(&s->timer, seconds, 0.);
+    ev_timer_start(s->loop, &s->timer);
 }
 
 /* Runs the library and arms the timer for what is to come; no timer when nothing is. */
 static void run(struct http_server *s)
 {
     MHD_UNSIGNED_LONG_LONG library_ms;
-    const struct conn *oldest;
+    const struct http_conn *oldest;
     int64_t wait_ms = INT64_MAX;
 
     MHD_run(s->daemon);
@@ -179,17 +109,21 @@ static void run(struct http_server *s)
     if (MHD_get_timeout(s->daemon, &library_ms) == MHD_YES && (int64_t)library_ms < wait_ms)
         wait_ms = (int64_t)library_ms;
     ev_timer_stop(s->loop, &s->timer);
-    if (wait_ms == INT64_MAX)
-        return;
-    ev_timer_set(&s->timer, wait_ms > 0 ? (double)wait_ms / 1000 : 0., 0.);
-    ev_timer_start(s->loop, &s->timer);
+    if (wait_ms < INT64_MAX)
+        arm(s, wait_ms > 0 ? (double)wait_ms / 1000 : 0.);
+}
+
+void http_wake(struct http_server *s)
+{
+    ev_timer_stop(s->loop, &s->timer);
+    arm(s, 0.);
 }
 
 /* --- Accepting --- */
 
 static bool make_room(struct http_server *s)
 {
-    while (s->count >= s->limits.connections)
+    while (s->count >= s->config->connections)
         if (!end_one(s))
             return false;
     return true;
@@ -237,6 +171,15 @@ static bool accept_failed(struct http_server *s, int err)
     return false;
 }
 
+/* A stranger gets no place, only as much as fits into an empty buffer. */
+static void refuse(struct http_server *s, int fd)
+{
+    const char *refusal = s->config->refusal;
+
+    send(fd, refusal, strlen(refusal), MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(fd);
+}
+
 static bool accept_one(struct http_server *s)
 {
     struct sockaddr_storage address;
@@ -245,7 +188,9 @@ static bool accept_one(struct http_server *s)
 
     if (fd < 0)
         return accept_failed(s, errno);
-    if (make_room(s))
+    if (s->config->admits && !s->config->admits(s->data, fd))
+        refuse(s, fd);
+    else if (make_room(s))
         MHD_add_connection(s->daemon, fd, (struct sockaddr *)&address, len); /* closes on failure */
     else
         close(fd);
@@ -256,7 +201,7 @@ static bool accept_one(struct http_server *s)
 static void on_acceptable(struct ev_loop *loop UNUSED, ev_io *w, int events UNUSED)
 {
     struct http_server *s = w->data;
-    unsigned left = s->limits.connections < ACCEPTS_MAX ? s->limits.connections : ACCEPTS_MAX;
+    unsigned left = s->config->connections < ACCEPTS_MAX ? s->config->connections : ACCEPTS_MAX;
 
     while (left-- > 0 && accept_one(s))
         ;
@@ -285,12 +230,13 @@ static void on_timer(struct ev_loop *loop UNUSED, ev_timer *w, int events UNUSED
 
 static int start_daemon(struct http_server *s)
 {
+    const unsigned suspend = s->config->streams > 0 ? MHD_ALLOW_SUSPEND_RESUME : 0;
     const union MHD_DaemonInfo *info;
 
     s->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_SUPPRESS_DATE_NO_CLOCK, 0, NULL, NULL,
-        on_request, s, MHD_OPTION_CONNECTION_LIMIT, s->limits.connections,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, s->limits.memory, MHD_OPTION_NOTIFY_CONNECTION,
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_SUPPRESS_DATE_NO_CLOCK | suspend, 0,
+        NULL, NULL, http_on_request, s, MHD_OPTION_CONNECTION_LIMIT, s->config->connections,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, s->config->memory, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
     if (!s->daemon)
         return -EIO;
@@ -311,10 +257,30 @@ static void start_watching(struct http_server *s)
     ev_io_start(s->loop, &s->working);
 }
 
-int http_server_open(struct ev_loop *loop, int listen_fd, const struct http_limits *limits,
-                     http_handler handler, void *data, struct http_server **out)
+static struct http_server *server_new(const struct http_config *config)
 {
-    struct http_server *s = calloc(1, sizeof(*s) + limits->connections * sizeof(s->pool[0]));
+    struct http_server *s = calloc(1, sizeof(*s) + config->connections * sizeof(s->pool[0]));
+
+    if (!s)
+        return NULL;
+    s->kept = calloc(config->nroutes, sizeof(*s->kept));
+    if (!s->kept) {
+        free(s);
+        return NULL;
+    }
+    TAILQ_INIT(&s->waiting);
+    TAILQ_INIT(&s->streams);
+    TAILQ_INIT(&s->unused);
+    for (unsigned i = 0; i < config->connections; i++)
+        TAILQ_INSERT_TAIL(&s->unused, &s->pool[i], link);
+    s->config = config;
+    return s;
+}
+
+int http_server_open(struct ev_loop *loop, int listen_fd, const struct http_config *config,
+                     void *data, struct http_server **out)
+{
+    struct http_server *s = server_new(config);
     int err;
 
     if (!s) {
@@ -322,15 +288,9 @@ int http_server_open(struct ev_loop *loop, int listen_fd, const struct http_limi
         return -ENOMEM;
     }
     s->loop = loop;
-    s->limits = *limits;
-    s->handler = handler;
     s->data = data;
     s->listen_fd = listen_fd;
     s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    TAILQ_INIT(&s->waiting);
-    TAILQ_INIT(&s->unused);
-    for (unsigned i = 0; i < limits->connections; i++)
-        TAILQ_INSERT_TAIL(&s->unused, &s->pool[i], link);
     err = start_daemon(s);
     if (err < 0) {
         http_server_close(s);
@@ -341,17 +301,30 @@ int http_server_open(struct ev_loop *loop, int listen_fd, const struct http_limi
     return 0;
 }
 
+/* The library leaves streams that sleep where they are when it stops. */
 void http_server_close(struct http_server *s)
 {
     ev_io_stop(s->loop, &s->accepting);
     ev_io_stop(s->loop, &s->working);
     ev_timer_stop(s->loop, &s->timer);
     ev_timer_stop(s->loop, &s->pause);
-    if (s->daemon)
+    http_drop_streams(s);
+    if (s->daemon) {
+        MHD_run(s->daemon);
         MHD_stop_daemon(s->daemon);
+    }
+    http_drop_kept(s);
     util_close_p(&s->reserve_fd);
     util_close_p(&s->listen_fd);
+    free(s->kept);
     free(s);
+}
+
+/* One run wakes a stream that sleeps, the next one sends. */
+void http_server_flush(struct http_server *s)
+{
+    for (int i = 0; i < FLUSH_RUNS; i++)
+        MHD_run(s->daemon);
 }
 
 unsigned http_server_connections(const struct http_server *s)

@@ -191,6 +191,14 @@ int steer_apply(struct steer *s)
     return s->error == before ? 0 : s->error;
 }
 
+void steer_again(struct steer *s)
+{
+    for (int i = 0; i < s->n; i++)
+        s->members[i].mapped = false;
+    s->changed = true;
+    steer_apply(s);
+}
+
 int steer_choose(struct steer *s, const struct steer_plan *plan)
 {
     s->changed = s->changed || !steer_plan_equal(&s->plan, plan);

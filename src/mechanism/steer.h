@@ -68,6 +68,9 @@ int steer_apply(struct steer *s);
  * they are in no other. Until the next steer_apply() classic BPF does what it can. */
 void steer_release(struct steer *s);
 
+/* Attaches or detaches it once more: a worker may have put one of its own in the place. */
+void steer_again(struct steer *s);
+
 bool steer_is_anyone_live(const struct steer *s);
 
 /* Whether the kernel hands connections that wait in a socket which is shut down to others of the

@@ -19,6 +19,7 @@ static const char *const names[RESTART_NREASONS] = {
     [RESTART_NONE] = "none",
     [RESTART_EXIT] = "exit",
     [RESTART_SIGNAL] = "signal",
+    [RESTART_HANG] = "hang",
     [RESTART_WATCHDOG] = "watchdog",
     [RESTART_PROBE] = "probe",
     [RESTART_START_TIMEOUT] = "start_timeout",

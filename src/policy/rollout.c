@@ -148,3 +148,16 @@ int rollout_replaced(const struct rollout *r)
 {
     return count_slots(r, HOLDS_NEW) + count_slots(r, RESTORING);
 }
+
+bool rollout_is_busy(const struct rollout *r, int slot)
+{
+    return slot < r->nslots && (r->slots[slot] == REPLACING || r->slots[slot] == CANCELLED ||
+                                r->slots[slot] == RESTORING);
+}
+
+const char *rollout_step_name(enum rollout_step step)
+{
+    static const char *const names[] = {"starting", "ready", "done", "failed", "rolled back"};
+
+    return names[step];
+}

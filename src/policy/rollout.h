@@ -45,6 +45,20 @@ void rollout_failed(struct rollout *r, int slot);
 /* Stops for good (the master stops): the phase becomes FAILED, nothing more is ordered. */
 void rollout_abandon(struct rollout *r);
 
+/* Whether the slot is under way. */
+bool rollout_is_busy(const struct rollout *r, int slot);
+
 int rollout_replaced(const struct rollout *r); /* slots that now hold the new generation */
+
+/* What a slot goes through, in the words of those who are told of the progress. */
+enum rollout_step {
+    STEP_STARTING,
+    STEP_READY,
+    STEP_DONE,
+    STEP_FAILED,
+    STEP_ROLLED_BACK,
+};
+
+const char *rollout_step_name(enum rollout_step step);
 
 #endif

@@ -348,6 +348,7 @@ static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
                                             NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
+static const char *const fallback_words[] = {[FALLBACK_OFF] = "off", [FALLBACK_503] = "503", NULL};
 static const char *const output_words[] = {
     [OUTPUT_INHERIT] = "inherit", [OUTPUT_TAG] = "tag", [OUTPUT_JSON] = "json", NULL};
 static const char *const overflow_words[] = {
@@ -463,6 +464,17 @@ static int probe_parse(const struct setting_rule *rule, const char *text, void *
         return setting_fail(why, text, " is neither off, nor tcp, nor a path such as /healthz");
     if (p - text > PROBE_PATH_MAX)
         return setting_fail(why, text, " is longer than %d bytes", PROBE_PATH_MAX);
+    return string_parse(rule, text, value, why);
+}
+
+static int control_parse(const struct setting_rule *rule, const char *text, void *value,
+                         struct why *why)
+{
+    const size_t max = sizeof(((struct sockspec *)0)->path) - 1;
+
+    if (!streq(text, "auto") && !streq(text, "off") && (*text != '/' || strlen(text) > max))
+        return setting_fail(why, text, " is no absolute path of at most %zu bytes, nor auto or off",
+                            max);
     return string_parse(rule, text, value, why);
 }
 
@@ -600,6 +612,7 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     TEXT(ACCOUNT, account_parse),
     TEXT(HEALTH, health_parse),
     TEXT(PROBE, probe_parse),
+    TEXT(CONTROL, control_parse),
     LIST(WORDS, words_parse, words_print, false),
     LIST(LIST, env_parse, list_print, true),
     LIST(LISTEN, listen_parse, list_print, true),
@@ -618,6 +631,7 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(ACCEPT, accept_words),
     CHOICE(ADOPT, adopt_words),
     CHOICE(BALANCE, balance_words),
+    CHOICE(FALLBACK, fallback_words),
     CHOICE(READY, ready_words),
     CHOICE(OUTPUT, output_words),
     CHOICE(OVERFLOW, overflow_words),

@@ -26,6 +26,7 @@ int count_of(struct count c, int total);
 #define SETTING_AUTO    INT64_MIN
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
+enum fallback_mode { FALLBACK_OFF, FALLBACK_503 };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
 enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY, READY_PROBE };
@@ -35,6 +36,7 @@ typedef char *setting_STRING;          /* NULL: unset */
 typedef char *setting_ACCOUNT;         /* a user's or group's name or number; NULL: unset */
 typedef char *setting_HEALTH;          /* "auto", "off", or an address for sockspec_parse() */
 typedef char *setting_PROBE;           /* "off", "tcp", or the path of a request */
+typedef char *setting_CONTROL;         /* "auto", "off", or an absolute path */
 typedef struct strv setting_WORDS;     /* split like a shell does; one occurrence only */
 typedef struct strv setting_LIST;      /* one item an occurrence: NAME=VALUE */
 typedef struct strv setting_LISTEN;    /* one item an occurrence: checked by sockspec_parse() */
@@ -53,6 +55,7 @@ typedef int64_t setting_LOG_LEVEL;  /* enum log_level */
 typedef int64_t setting_ACCEPT;     /* enum accept_mode */
 typedef int64_t setting_ADOPT;      /* enum adoption_mode */
 typedef int64_t setting_BALANCE;    /* enum balance_mode */
+typedef int64_t setting_FALLBACK;   /* enum fallback_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
 typedef int64_t setting_OUTPUT;     /* enum output_mode */
 typedef int64_t setting_OVERFLOW;   /* enum overflow_mode */
@@ -62,6 +65,7 @@ enum setting_type_id {
     SETTING_ACCOUNT,
     SETTING_HEALTH,
     SETTING_PROBE,
+    SETTING_CONTROL,
     SETTING_WORDS,
     SETTING_LIST,
     SETTING_LISTEN,
@@ -80,6 +84,7 @@ enum setting_type_id {
     SETTING_ACCEPT,
     SETTING_ADOPT,
     SETTING_BALANCE,
+    SETTING_FALLBACK,
     SETTING_READY,
     SETTING_OUTPUT,
     SETTING_OVERFLOW,

@@ -5,18 +5,20 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "cluster/cluster_handover.h"
+#include "interface/control.h"
 #include "interface/fdstore.h"
 #include "interface/health.h"
 #include "interface/manager.h"
+#include "interface/scale.h"
 #include "interface/upgrade.h"
 #include "mechanism/activation.h"
 #include "mechanism/signals.h"
 
 #define KUBERNETES_DRAIN_MS 5000
-#define WORKERS_MAX         4096
 
 struct master {
     struct ev_loop *loop;
@@ -26,13 +28,18 @@ struct master {
     struct signals *signals;
     struct cluster cluster;
     struct reload reload;
+    struct restart restart;
     struct upgrade upgrade;
     struct status status;
     struct manager manager;
     struct fdstore fdstore;
     struct health *health;
+    struct control *control;
     ev_timer drain;  /* drain-delay */
     ev_timer settle; /* fires once after a change */
+    ev_check turn_begins;
+    ev_prepare turn_ends;
+    int64_t turn_began_us;
     int exit_status;
     bool had_terminal, ignores_hangup;
     bool wrote_pidfile;
@@ -60,6 +67,7 @@ static void on_settle(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
     if (m->cluster.started && !started)
         log_info(LOG_NOBODY, "all workers are ready");
     manager_update(&m->manager);
+    control_look(m->control);
     if (m->status.phase == PHASE_SERVING)
         fdstore_update(&m->fdstore); /* a stop may be a restart, which finds the sockets again */
     if (m->status.phase == PHASE_STOPPING && cluster_is_down(&m->cluster))
@@ -91,6 +99,13 @@ static int64_t drain_delay_ms(const struct master *m)
     return getenv("KUBERNETES_SERVICE_HOST") ? KUBERNETES_DRAIN_MS : 0;
 }
 
+static void abandon_operations(struct master *m)
+{
+    reload_abandon(&m->reload);
+    restart_abandon(&m->restart);
+    control_stopping(m->control);
+}
+
 static void stop_gracefully(struct master *m, const char *cause)
 {
     int64_t delay_ms = drain_delay_ms(m);
@@ -98,7 +113,7 @@ static void stop_gracefully(struct master *m, const char *cause)
     log_info(LOG_NOBODY, "%s: stopping", cause);
     m->exit_status = (int)m->settings->master.shutdown_exit_status;
     m->status.phase = PHASE_DRAINING;
-    reload_abandon(&m->reload);
+    abandon_operations(m);
     manager_update(&m->manager);
     if (delay_ms == 0) {
         stop_workers(m);
@@ -114,7 +129,7 @@ static void stop_now(struct master *m, const char *cause)
     log_warn(LOG_NOBODY, "%s: killing all workers", cause);
     if (m->status.phase == PHASE_SERVING)
         m->exit_status = (int)m->settings->master.shutdown_exit_status;
-    reload_abandon(&m->reload);
+    abandon_operations(m);
     stop_workers(m);
     cluster_kill(&m->cluster);
 }
@@ -161,6 +176,15 @@ static void on_stop(struct master *m, const struct signals_event *e)
         stop_now(m, name);
 }
 
+/* A restart that is under way comes first. */
+static void reload_soon(struct master *m)
+{
+    if (restart_is_running(&m->restart))
+        reload_remember(&m->reload);
+    else
+        reload_request(&m->reload, m->settings);
+}
+
 static void on_upgrade(struct master *m, const struct signals_event *e UNUSED)
 {
     struct why why;
@@ -175,7 +199,7 @@ static void on_hangup(struct master *m, const struct signals_event *e)
         return;
     }
     if (!terminal_is_gone(m, e))
-        reload_request(&m->reload, m->settings);
+        reload_soon(m);
     else if (!m->ignores_hangup)
         stop_gracefully(m, "the terminal was closed");
 }
@@ -199,15 +223,10 @@ static void on_scale(struct master *m, const struct signals_event *e)
     int n = p->wanted + (e->signo == SIGTTIN ? 1 : -1);
     struct why why;
 
-    if (m->status.phase != PHASE_SERVING || reload_is_running(&m->reload))
-        log_warn(LOG_NOBODY, "%s: ignored during a reload or stop", sys_signal_name(e->signo));
-    else if (n < 1 || n > WORKERS_MAX)
-        log_warn(LOG_NOBODY, "%s: ignored: workers stay within 1..%d", sys_signal_name(e->signo),
-                 WORKERS_MAX);
-    else if (pool_set_workers(p, n, &why) < 0)
-        log_error(LOG_NOBODY, "%s: %s", sys_signal_name(e->signo), why.text);
+    if (scale_check(&m->status, n, &why) < 0)
+        log_warn(LOG_NOBODY, "%s: ignored: %s", sys_signal_name(e->signo), why.text);
     else
-        log_info(&(struct log_who){.pool = pool_name(p), .slot = -1}, "workers: now %d", n);
+        scale_pool(p, n, &why);
 }
 
 static const struct {
@@ -263,8 +282,34 @@ static void on_reload_ended(void *data, struct settings *settings)
         m->settings = settings;
     }
     manager_reload_ended(&m->manager);
+    control_reload_ended(m->control);
     settle_later(m);
     if (reload_take_request(&m->reload))
+        reload_request(&m->reload, m->settings);
+}
+
+static void on_reload_step(void *data, const struct pool *p, int slot, enum rollout_step step,
+                           const char *reason)
+{
+    struct master *m = data;
+
+    control_reload_step(m->control, p, slot, step, reason);
+}
+
+static void on_restart_step(void *data, const struct pool *p, int slot, enum rollout_step step,
+                            const char *reason)
+{
+    struct master *m = data;
+
+    control_restart_step(m->control, p, slot, step, reason);
+}
+
+static void on_restart_ended(void *data, bool ok)
+{
+    struct master *m = data;
+
+    control_restart_ended(m->control, ok);
+    if (m->status.phase == PHASE_SERVING && reload_take_request(&m->reload))
         reload_request(&m->reload, m->settings);
 }
 
@@ -273,6 +318,15 @@ static void on_outcome(void *data, struct pool *p, int slot, bool ok)
     struct master *m = data;
 
     reload_outcome(&m->reload, p, slot, ok);
+    restart_outcome(&m->restart, p, slot, ok);
+}
+
+static void on_worker_ready(void *data, struct pool *p, int slot)
+{
+    struct master *m = data;
+
+    reload_worker_ready(&m->reload, p, slot);
+    restart_worker_ready(&m->restart, p, slot);
 }
 
 /* Upgrade ----------------------------------------------------------------------------------------
@@ -282,10 +336,8 @@ static int refuse_upgrade(void *data, struct why *why)
 {
     const struct master *m = data;
 
-    if (m->status.phase != PHASE_SERVING)
-        return why_fail(why, -EBUSY, "the master is stopping");
-    if (reload_is_running(&m->reload))
-        return why_fail(why, -EBUSY, "a reload is running");
+    if (status_check_idle(&m->status, why) < 0)
+        return -EBUSY;
     for (size_t i = 0; i < m->cluster.npools; i++)
         if (m->cluster.pools[i]->stopping)
             return why_fail(why, -EBUSY, "pool %s is stopping", pool_name(m->cluster.pools[i]));
@@ -326,14 +378,71 @@ static void on_stranger_gone(void *data, pid_t pid, int code, int status)
     upgrade_child_gone(&m->upgrade, pid, code, status);
 }
 
-static const struct reload_ops reload_ops = {.begun = on_reload_begun, .ended = on_reload_ended};
+static const struct reload_ops reload_ops = {
+    .begun = on_reload_begun, .ended = on_reload_ended, .step = on_reload_step};
+
+static const struct restart_ops restart_ops = {.step = on_restart_step, .ended = on_restart_ended};
 
 static const struct cluster_ops cluster_ops = {
     .changed = settle_later,
     .outcome = on_outcome,
+    .ready = on_worker_ready,
     .stranger_gone = on_stranger_gone,
     .cannot_start = on_cannot_start,
 };
+
+/* What the control socket asks for ---------------------------------------------------------------
+ */
+
+static void on_control_reload(void *data)
+{
+    reload_soon(data);
+}
+
+static int on_control_restart(void *data, struct pool *p, int slot)
+{
+    struct master *m = data;
+
+    return restart_begin(&m->restart, p, slot);
+}
+
+static void on_control_stop(void *data)
+{
+    stop_gracefully(data, "control");
+}
+
+static const struct control_ops control_ops = {
+    .reload = on_control_reload, .restart = on_control_restart, .stop = on_control_stop};
+
+/* The loop's turns -------------------------------------------------------------------------------
+ */
+
+static void on_turn_begins(struct ev_loop *loop UNUSED, ev_check *w, int events UNUSED)
+{
+    struct master *m = w->data;
+
+    m->turn_began_us = clock_us();
+}
+
+static void on_turn_ends(struct ev_loop *loop UNUSED, ev_prepare *w, int events UNUSED)
+{
+    struct master *m = w->data;
+    int64_t now_us = clock_us();
+
+    if (m->turn_began_us > 0)
+        loop_lag_add(&m->status.lag, now_us, now_us - m->turn_began_us);
+}
+
+static void watch_turns(struct master *m)
+{
+    ev_check_init(&m->turn_begins, on_turn_begins);
+    ev_prepare_init(&m->turn_ends, on_turn_ends);
+    m->turn_begins.data = m->turn_ends.data = m;
+    ev_set_priority(&m->turn_begins, EV_MAXPRI);
+    ev_set_priority(&m->turn_ends, EV_MINPRI);
+    ev_check_start(m->loop, &m->turn_begins);
+    ev_prepare_start(m->loop, &m->turn_ends);
+}
 
 /* Start and end ----------------------------------------------------------------------------------
  */
@@ -407,6 +516,8 @@ static void report(const struct master *m)
             log_info(&(struct log_who){.pool = pool_name(c->pools[i]), .slot = -1},
                      "listening on %s", listener_address(g->listeners[k]));
     }
+    if (control_path(m->control))
+        log_info(LOG_NOBODY, "control on %s", control_path(m->control));
     if (m->health)
         log_info(LOG_NOBODY, "health on %s", health_address(m->health));
 }
@@ -447,13 +558,22 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     sys_raise_nofile(m->saved ? (rlim_t)handover_number(m->saved, "nofile") : 0);
     reload_init(&m->reload, &m->cluster, cmdline, &reload_ops, m);
+    restart_init(&m->restart, m->loop, &restart_ops, m);
+    m->status = (struct status){.cluster = &m->cluster,
+                                .reload = &m->reload,
+                                .restart = &m->restart,
+                                .began_ms = clock_ms(),
+                                .began_wall_ms = clock_wall_ms()};
+    watch_turns(m);
     upgrade_init(&m->upgrade, m->loop, m->argv, &upgrade_ops, m);
-    m->status = (struct status){.cluster = &m->cluster, .reload = &m->reload};
     r = m->saved ? resume(m, why) : open_cluster(m, why);
     if (r == 0)
         r = health_open(m->loop, m->settings->master.health,
                         m->saved ? handover_take_fd(m->saved, "health_fd") : -1, &m->status,
                         &m->health, why);
+    if (r == 0)
+        r = control_open(m->loop, m->settings->master.control, &m->status, &control_ops, m,
+                         &m->control, why);
     if (r == 0)
         r = write_pidfile(m, why);
     return r;
@@ -465,7 +585,9 @@ static void close_all(struct master *m)
         unlink(m->settings->master.pidfile);
     fdstore_close(&m->fdstore);
     manager_close(&m->manager);
+    control_close(m->control);
     health_close(m->health);
+    restart_free(&m->restart);
     reload_free(&m->reload);
     upgrade_free(&m->upgrade);
     cluster_free(&m->cluster);

@@ -222,8 +222,8 @@ def connect(address, timeout=10):
     """A stream connection to "HOST:PORT", "[HOST]:PORT" or "unix:PATH"."""
     if address.startswith("unix:"):
         sock = socket.socket(socket.AF_UNIX)
+        sock.connect(address[5:])  # waits while the queue is full
         sock.settimeout(timeout)
-        sock.connect(address[5:])
         return sock
     host, port = address.rsplit(":", 1)
     return socket.create_connection((host.strip("[]"), int(port)), timeout=timeout)
@@ -239,10 +239,25 @@ def read_all(sock):
 Reply = collections.namedtuple("Reply", "status headers body")
 
 
+def join_chunks(data):
+    """The content of a body in chunks, which must be whole."""
+    content = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        content += data[:length]
+        equal(data[length:length + 2], b"\r\n", "end of a chunk")
+        data = data[length + 2:]
+        if length == 0:
+            return content
+
+
 def parse_reply(data):
     head, _, body = data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+    if headers.get("transfer-encoding") == "chunked":
+        body = join_chunks(body)
     return Reply(int(lines[0].split()[1]), headers, body.decode())
 
 
@@ -391,8 +406,8 @@ class Systemd:
 class Master:
     """A preforkd. Arguments are those of its command line; `config` is the text of a file."""
 
-    def __init__(self, *args, config=None, env=None, health="127.0.0.1:0", wrapper=(), stderr=None,
-                 **popen):
+    def __init__(self, *args, config=None, env=None, health="127.0.0.1:0", control="off",
+                 wrapper=(), stderr=None, **popen):
         self.folder = folder()
         self.config_path = None
         if config is not None:
@@ -400,6 +415,9 @@ class Master:
             args = ("--config", self.config_path, *args)
         if health is not None:
             args = ("--health", health, *args)
+        self.control_path = control
+        if control is not None:
+            args = ("--control", control, *args)
         self.args = [*wrapper, PREFORKD, *args]
         self.env = {**os.environ, **(env or {})}
         self.log_path = os.path.join(self.folder, f"log{len(_masters)}")
@@ -525,6 +543,30 @@ class Master:
                          "User-Agent: kube-probe/1.30\r\nAccept: */*\r\n"
                          "Connection: close\r\n\r\n".encode())
             return parse_reply(read_all(sock))
+
+    def control(self, path, method="POST", timeout=60):
+        """Asks at the control socket."""
+        with connect(f"unix:{self.control_path}", timeout) as sock:
+            sock.sendall(f"{method} /v1/{path} HTTP/1.1\r\nHost: preforkd\r\n\r\n".encode())
+            return parse_reply(read_all(sock))
+
+    def order(self, path, result="ok", timeout=60):
+        """Orders something at the control socket and waits for its result; the events, of which the
+        last one is the result."""
+        reply = self.control(path, timeout=timeout)
+        equal(reply.status, 200, f"status of {path}: {reply.body}")
+        events = [json.loads(line) for line in reply.body.splitlines()]
+        equal(events[-1].get("result"), result, f"{path}: {events}")
+        return events
+
+    def status(self):
+        return json.loads(self.control("status", "GET").body)
+
+    def metrics(self):
+        """{"name{labels}": value} of the metrics page."""
+        lines = [line.rsplit(" ", 1) for line in self.health("/metrics").body.splitlines()
+                 if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
 
     def is_ready(self):
         return self.health("/healthz/readiness").status == 200

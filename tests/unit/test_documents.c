@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/sys.h"
+#include "interface/metrics.h"
 #include "policy/settings.h"
 #include "policy/slot_fsm.h"
 #include "policy/worker_env.h"
@@ -440,4 +441,50 @@ Test(documents, diagram_is_up_to_date)
     cr_expect_eq(pclose(output), 0);
     cr_assert_eq(read_source("doc/slot-fsm.dot", &kept), 0);
     cr_expect_str_eq(buf_str(&kept), buf_str(&made), "run: make diagram");
+}
+
+/* The metrics --------------------------------------------------------------------------------- */
+
+Test(documents, every_metric_is_in_its_manual)
+{
+    DOCUMENT manual = read_document("man/preforkd-metrics.7");
+    CLEANUP_BUF struct buf text = BUF_INIT;
+    struct metric_info metric;
+    size_t n = 0;
+
+    cr_assert_eq(read_source("man/preforkd-metrics.7", &text), 0);
+    for (; metrics_info(n, &metric); n++) {
+        CLEANUP_BUF struct buf item = BUF_INIT, labelled = BUF_INIT;
+
+        cr_expect(strlen(metric.help) > 0 && metric.help[strlen(metric.help) - 1] == '.');
+        if (str_after(metric.name, "process_")) {
+            cr_expect(strstr(text.data, metric.name), "%s", metric.name);
+            continue;
+        }
+        buf_printf(&item, "\n.It Li %s\n", metric.name);
+        buf_printf(&labelled, "\n.It Li %s Ns Brq", metric.name);
+        cr_expect(strstr(text.data, buf_str(&item)) || strstr(text.data, buf_str(&labelled)), "%s",
+                  metric.name);
+    }
+    cr_expect_gt(n, 15);
+    for (size_t i = 0; i < manual.n; i++) {
+        const char *name = str_after(manual.lines[i], ".It Li preforkd_");
+        bool found = !name;
+
+        for (size_t k = 0; !found && metrics_info(k, &metric); k++)
+            found = strncmp(metric.name + strlen("preforkd_"), name, strcspn(name, " ")) == 0;
+        cr_expect(found, "%s", manual.lines[i]);
+    }
+}
+
+Test(documents, every_reason_of_a_restart_is_in_the_manual)
+{
+    DOCUMENT manual = read_document("man/preforkd-metrics.7");
+
+    for (enum restart_reason reason = RESTART_NONE + 1; reason < RESTART_NREASONS; reason++) {
+        CLEANUP_BUF struct buf item = BUF_INIT;
+
+        buf_printf(&item, ".It Li %s", restart_reason_name(reason));
+        cr_expect_eq(count_lines(&manual, buf_str(&item)), 1, "%s", buf_str(&item));
+    }
 }

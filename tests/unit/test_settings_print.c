@@ -74,8 +74,8 @@ Test(settings_print, a_dump_tells_origins)
     text = buf_str(&dump);
     cr_expect_eq(strncmp(text,
                          "[preforkd]\n# web.conf:2\nlog-level = debug\n# default\n"
-                         "health = auto\npidfile =\n",
-                         70),
+                         "health = auto\ncontrol = auto\npidfile =\n",
+                         85),
                  0, "%s", text);
     cr_expect_not_null(strstr(text, "\n\n[pool:web]\n# web.conf:5\ncommand = a 'b c'\n"
                                     "# web.conf:8\nuser = www\n# command line\nworkers = 4\n"

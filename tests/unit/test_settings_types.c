@@ -201,7 +201,8 @@ Test(settings_types, enumerations)
     expect_number(rule_of(SETTING_READY, 0, 0), "delay", READY_DELAY, "delay");
     expect_refused(rule_of(SETTING_LOG_LEVEL, 0, 0), "loud",
                    "'loud' is none of error, warn, info, debug");
-    expect_refused(rule_of(SETTING_READY, 0, 0), "", "'' is none of auto, notify, listen, delay, probe");
+    expect_refused(rule_of(SETTING_READY, 0, 0), "",
+                   "'' is none of auto, notify, listen, delay, probe");
     expect_refused(rule_of(SETTING_READY, 0, 0), "AUTO",
                    "'AUTO' is none of auto, notify, listen, delay, probe");
 }
@@ -298,11 +299,31 @@ Test(settings_types, health)
                    "'127.0.0.1:70000': port 70000 is out of range (0..65535)");
 }
 
+Test(settings_types, control)
+{
+    struct setting_rule r = rule_of(SETTING_CONTROL, 0, 0);
+    static const char *const good[] = {"auto", "off", "/run/c"};
+    char path[110];
+
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        char *value = NULL;
+
+        cr_expect_eq(r.type->parse(&r, good[i], &value, NULL), 0, "%s", good[i]);
+        cr_expect_str_eq(value, good[i]);
+        r.type->free(&value);
+    }
+    expect_refused(r, "c", "'c' is no absolute path of at most 107 bytes, nor auto or off");
+    expect_refused(r, "@c", "'@c' is no absolute path of at most 107 bytes, nor auto or off");
+    memset(path, '/', 108);
+    path[108] = '\0';
+    cr_expect_eq(r.type->parse(&r, path, &(char *){NULL}, NULL), -EINVAL);
+}
+
 Test(settings_types, probe)
 {
     struct setting_rule r = rule_of(SETTING_PROBE, 0, 0);
     static const char *const good[] = {"off", "tcp", "/", "/healthz?full=1&x=%20~"};
-    static const char *const bad[] = {"",        "http", "healthz",         "/a b",
+    static const char *const bad[] = {"",       "http", "healthz",         "/a b",
                                       "/a\xc3", "/a\t", "/a\r\nEvil: yes", "tcp "};
     char path[1026] = "/";
 

@@ -1,0 +1,40 @@
+#include "interface/scale.h"
+
+#include "base/log.h"
+
+enum { WORKERS_MAX = 4096 };
+
+int scale_parse(const char *text, int now, int *n, struct why *why)
+{
+    bool relative = *text == '+' || *text == '-';
+    char *end;
+    long value;
+
+    errno = 0;
+    value = strtol(text, &end, 10);
+    if (end == text || *end || errno || *text == ' ' || labs(value) > WORKERS_MAX)
+        return why_fail(why, -EINVAL, "workers is a number, +number or -number");
+    *n = (int)value + (relative ? now : 0);
+    return 0;
+}
+
+int scale_check(const struct status *s, int n, struct why *why)
+{
+    int r = status_check_idle(s, why);
+
+    if (r == 0 && (n < 1 || n > WORKERS_MAX))
+        r = why_fail(why, -ERANGE, "workers stay within 1..%d", WORKERS_MAX);
+    return r;
+}
+
+int scale_pool(struct pool *p, int n, struct why *why)
+{
+    const struct log_who who = {.pool = pool_name(p), .slot = -1};
+    int r = pool_set_workers(p, n, why);
+
+    if (r == 0)
+        log_info(&who, "workers: now %d", n);
+    else
+        log_error(&who, "workers: %s", why->text);
+    return r;
+}
