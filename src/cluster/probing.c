@@ -39,7 +39,7 @@ static struct worker *find_subject(const struct slot *s)
         return s->next;
     if (starts_by_probe(s->cur))
         return s->cur;
-    if (!slot_is_ready(s) || s->state == SLOT_REPLACING || s->next || s->leaving)
+    if (!slot_is_serving(s) || s->state == SLOT_REPLACING || s->next || s->leaving)
         return NULL;
     return settings_probes(s->cur->gen->pool) ? s->cur : NULL;
 }
