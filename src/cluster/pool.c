@@ -408,9 +408,49 @@ int pool_ready(const struct pool *p)
     return n;
 }
 
+/* Of the slots that are wanted. */
+static int count_slots(const struct pool *p, bool (*is)(const struct slot *s))
+{
+    int n = 0;
+
+    for (int i = 0; i < p->nslots && i < p->wanted; i++)
+        n += is(p->slots[i]);
+    return n;
+}
+
+int pool_finished(const struct pool *p)
+{
+    return count_slots(p, slot_is_finished);
+}
+
+/* A pool that has finished needs nobody, unless clients may come. */
 int pool_min_ready(const struct pool *p)
 {
-    return count_of(p->gen->pool->min_ready, p->wanted);
+    int n = count_of(p->gen->pool->min_ready, p->wanted - pool_finished(p));
+
+    return n == 0 && (p->gen->nlisteners > 0 || p->discovery.n > 0) ? 1 : n;
+}
+
+int pool_broken(const struct pool *p)
+{
+    return count_slots(p, slot_is_broken);
+}
+
+bool pool_is_broken(const struct pool *p)
+{
+    int n = pool_broken(p);
+
+    return n > 0 && n == p->wanted - pool_finished(p) && !p->stopping;
+}
+
+static bool has_failed(const struct slot *s)
+{
+    return slot_is_finished(s) && s->last_end != END_CLEAN;
+}
+
+bool pool_has_failed(const struct pool *p)
+{
+    return count_slots(p, has_failed) > 0;
 }
 
 bool pool_has_failures(const struct pool *p)

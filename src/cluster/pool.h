@@ -73,7 +73,11 @@ void pool_signal(struct pool *p, int signo);
 bool pool_has_process(const struct pool *p, pid_t pid);
 
 int pool_ready(const struct pool *p);         /* slots with a worker that accepts */
-int pool_min_ready(const struct pool *p);     /* how many must be */
+int pool_finished(const struct pool *p);      /* slots whose work is done: `restart` */
+int pool_min_ready(const struct pool *p);     /* how many must be ready, of those not finished */
+int pool_broken(const struct pool *p);        /* slots whose breaker is not closed */
+bool pool_is_broken(const struct pool *p);    /* every slot that has not finished is */
+bool pool_has_failed(const struct pool *p);   /* a finished slot's last worker did not end well */
 bool pool_has_failures(const struct pool *p); /* a slot's last start failed */
 
 #endif
