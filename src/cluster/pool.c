@@ -25,6 +25,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
     queues_init(p);
+    scaling_init(p);
     return p;
 }
 
@@ -34,6 +35,7 @@ void pool_free(struct pool *p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     queues_stop(p);
+    scaling_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -158,6 +160,7 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
         else
             hire(p, p->slots[i]);
     pool_steer(p);
+    scaling_changed(p);
     return 0;
 }
 
@@ -189,6 +192,7 @@ void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
         slot_post(p->slots[i], EVENT_START);
+    scaling_changed(p);
 }
 
 void pool_resume(struct pool *p)
@@ -200,12 +204,14 @@ void pool_resume(struct pool *p)
         steering_note(&p->discovery, p->gen, p->slots[i]);
     }
     pool_steer(p);
+    scaling_changed(p);
 }
 
 void pool_stop(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
     post_all(p, EVENT_STOP);
 }
 
@@ -213,6 +219,7 @@ void pool_kill(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
     post_all(p, EVENT_KILL);
 }
 
