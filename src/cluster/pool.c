@@ -25,6 +25,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
     standby_init(&p->standby, p);
+    recycling_init(&p->recycling, p);
     queues_init(p);
     return p;
 }
@@ -35,6 +36,7 @@ void pool_free(struct pool *p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     standby_end(&p->standby);
+    recycling_end(&p->recycling);
     queues_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
@@ -172,6 +174,7 @@ void pool_settle(struct pool *p)
 {
     pool_steer(p);
     standby_update(&p->standby);
+    recycling_update(&p->recycling);
 }
 
 void pool_set_generation(struct pool *p, struct generation *gen)
@@ -210,19 +213,24 @@ void pool_resume(struct pool *p)
     pool_steer(p);
 }
 
-void pool_stop(struct pool *p)
+/* The pool goes down: what is done for one that serves is over. */
+static void settle_down(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     standby_update(&p->standby);
+    recycling_update(&p->recycling);
+}
+
+void pool_stop(struct pool *p)
+{
+    settle_down(p);
     post_all(p, EVENT_STOP);
 }
 
 void pool_kill(struct pool *p)
 {
-    p->stopping = true;
-    ev_timer_stop(p->starts_due->loop, &p->retirement);
-    standby_update(&p->standby);
+    settle_down(p);
     post_all(p, EVENT_KILL);
 }
 
@@ -240,6 +248,7 @@ static void on_outcome(void *data, struct slot *s, bool ok)
 {
     struct pool *p = data;
 
+    recycling_outcome(&p->recycling, s->index, ok);
     p->ops->outcome(p->data, p, s->index, ok);
 }
 

@@ -19,6 +19,7 @@ static const char *const names[RESTART_NREASONS] = {
     [RESTART_NONE] = "none",         [RESTART_EXIT] = "exit",
     [RESTART_SIGNAL] = "signal",     [RESTART_HANG] = "hang",
     [RESTART_WATCHDOG] = "watchdog", [RESTART_START_TIMEOUT] = "start_timeout",
+    [RESTART_MEMORY] = "memory",     [RESTART_LIFETIME] = "lifetime",
     [RESTART_RELOAD] = "reload",     [RESTART_MANUAL] = "manual",
 };
 

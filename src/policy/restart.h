@@ -2,6 +2,7 @@
 #ifndef PREFORKD_POLICY_RESTART_H
 #define PREFORKD_POLICY_RESTART_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The wait before the next start after `failures` failed starts in a row (>= 1):
@@ -18,6 +19,8 @@ enum restart_reason {
     RESTART_HANG, /* it no longer accepted connections */
     RESTART_WATCHDOG,
     RESTART_START_TIMEOUT,
+    RESTART_MEMORY,   /* over max-memory */
+    RESTART_LIFETIME, /* over max-lifetime */
     RESTART_RELOAD,
     RESTART_MANUAL,
     RESTART_NREASONS
