@@ -27,6 +27,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     standby_init(&p->standby, p);
     recycling_init(&p->recycling, p);
     queues_init(p);
+    scaling_init(p);
     return p;
 }
 
@@ -38,6 +39,7 @@ void pool_free(struct pool *p)
     standby_end(&p->standby);
     recycling_end(&p->recycling);
     queues_stop(p);
+    scaling_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -162,6 +164,7 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
         else
             hire(p, p->slots[i]);
     pool_steer(p);
+    scaling_changed(p);
     return 0;
 }
 
@@ -200,6 +203,7 @@ void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
         slot_post(p->slots[i], EVENT_START);
+    scaling_changed(p);
 }
 
 void pool_resume(struct pool *p)
@@ -211,6 +215,7 @@ void pool_resume(struct pool *p)
         steering_note(&p->discovery, p->gen, p->slots[i]);
     }
     pool_steer(p);
+    scaling_changed(p);
 }
 
 /* The pool goes down: what is done for one that serves is over. */
@@ -218,6 +223,7 @@ static void settle_down(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
     standby_update(&p->standby);
     recycling_update(&p->recycling);
 }
@@ -413,9 +419,49 @@ int pool_ready(const struct pool *p)
     return n;
 }
 
+/* Of the slots that are wanted. */
+static int count_slots(const struct pool *p, bool (*is)(const struct slot *s))
+{
+    int n = 0;
+
+    for (int i = 0; i < p->nslots && i < p->wanted; i++)
+        n += is(p->slots[i]);
+    return n;
+}
+
+int pool_finished(const struct pool *p)
+{
+    return count_slots(p, slot_is_finished);
+}
+
+/* A pool that has finished needs nobody, unless clients may come. */
 int pool_min_ready(const struct pool *p)
 {
-    return count_of(p->gen->pool->min_ready, p->wanted);
+    int n = count_of(p->gen->pool->min_ready, p->wanted - pool_finished(p));
+
+    return n == 0 && (p->gen->nlisteners > 0 || p->discovery.n > 0) ? 1 : n;
+}
+
+int pool_broken(const struct pool *p)
+{
+    return count_slots(p, slot_is_broken);
+}
+
+bool pool_is_broken(const struct pool *p)
+{
+    int n = pool_broken(p);
+
+    return n > 0 && n == p->wanted - pool_finished(p) && !p->stopping;
+}
+
+static bool has_failed(const struct slot *s)
+{
+    return slot_is_finished(s) && s->last_end != END_CLEAN;
+}
+
+bool pool_has_failed(const struct pool *p)
+{
+    return count_slots(p, has_failed) > 0;
 }
 
 bool pool_has_failures(const struct pool *p)

@@ -4,6 +4,7 @@
 
 #include "cluster/discovery.h"
 #include "cluster/recycling.h"
+#include "cluster/scaling.h"
 #include "cluster/slot.h"
 #include "cluster/standby.h"
 #include "policy/histogram.h"
@@ -14,6 +15,8 @@ struct pool_ops {
     void (*changed)(void *data, struct pool *p);
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
     void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
+    /* the queues ask for `n` workers; nothing happens to it when that cannot be now */
+    void (*scale)(void *data, struct pool *p, int n);
     void (*start_failed)(void *data, struct pool *p, const struct spawn_error *error);
 };
 
@@ -33,6 +36,7 @@ struct pool {
     struct histogram start_times; /* from fork to ready */
     ev_timer retirement;          /* runs while slots wait for their queues to be empty */
     struct queues queues;
+    struct scaling scaling;
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */
@@ -73,7 +77,11 @@ void pool_signal(struct pool *p, int signo);
 bool pool_has_process(const struct pool *p, pid_t pid);
 
 int pool_ready(const struct pool *p);         /* slots with a worker that accepts */
-int pool_min_ready(const struct pool *p);     /* how many must be */
+int pool_finished(const struct pool *p);      /* slots whose work is done: `restart` */
+int pool_min_ready(const struct pool *p);     /* how many must be ready, of those not finished */
+int pool_broken(const struct pool *p);        /* slots whose breaker is not closed */
+bool pool_is_broken(const struct pool *p);    /* every slot that has not finished is */
+bool pool_has_failed(const struct pool *p);   /* a finished slot's last worker did not end well */
 bool pool_has_failures(const struct pool *p); /* a slot's last start failed */
 
 #endif
