@@ -141,8 +141,19 @@ bool cluster_is_ready(const struct cluster *c)
 static bool is_full(const struct cluster *c)
 {
     for (size_t i = 0; i < c->npools; i++)
-        if (pool_ready(c->pools[i]) < c->pools[i]->wanted)
+        if (pool_ready(c->pools[i]) < c->pools[i]->wanted - pool_finished(c->pools[i]))
             return false;
+    return true;
+}
+
+bool cluster_is_finished(const struct cluster *c, bool *ok)
+{
+    *ok = true;
+    for (size_t i = 0; i < c->npools; i++) {
+        if (pool_finished(c->pools[i]) < c->pools[i]->wanted)
+            return false;
+        *ok = *ok && !pool_has_failed(c->pools[i]);
+    }
     return true;
 }
 
@@ -154,7 +165,7 @@ void cluster_settle(struct cluster *c)
         if (c->pools[i]->stopping && pool_is_down(c->pools[i]))
             cluster_remove_pool(c, c->pools[i]);
     for (size_t i = 0; i < c->npools; i++)
-        pool_steer(c->pools[i]);
+        pool_settle(c->pools[i]);
     c->was_ready = c->was_ready || cluster_is_ready(c);
     c->started = c->started || is_full(c);
 }
@@ -218,6 +229,13 @@ static void on_changed(void *data, struct pool *p UNUSED)
     c->ops->changed(c->data);
 }
 
+static void on_scale(void *data, struct pool *p, int n)
+{
+    struct cluster *c = data;
+
+    c->ops->scale(c->data, p, n);
+}
+
 static void on_outcome(void *data, struct pool *p, int slot, bool ok)
 {
     struct cluster *c = data;
@@ -232,20 +250,12 @@ static void on_ready(void *data, struct pool *p, int slot)
     c->ops->ready(c->data, p, slot);
 }
 
-/* Whether trying again later can help: limits of the system, a binary that is just being written.
- */
-static bool is_passing(int err)
-{
-    return err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE || err == ETXTBSY ||
-           err == EINTR;
-}
-
 static void on_start_failed(void *data, struct pool *p, const struct spawn_error *error)
 {
     struct cluster *c = data;
     int status = 1;
 
-    if (c->stopping || p->gen->ran || c->generation > 1 || is_passing(error->err))
+    if (c->stopping || p->gen->ran || c->generation > 1 || restart_is_limit(error->err))
         return;
     if (error->stage == SPAWN_STAGE_EXEC)
         status = error->err == ENOENT ? 127 : 126;
@@ -257,6 +267,7 @@ static void on_start_failed(void *data, struct pool *p, const struct spawn_error
 static const struct pool_ops pool_ops = {
     .changed = on_changed,
     .outcome = on_outcome,
+    .scale = on_scale,
     .ready = on_ready,
     .start_failed = on_start_failed,
 };

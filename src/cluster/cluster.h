@@ -7,6 +7,7 @@
 struct cluster_ops {
     void (*changed)(void *data); /* readiness or counts may be others than before */
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
+    void (*scale)(void *data, struct pool *p, int n); /* as of struct pool_ops */
     void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
     /* a child of nobody in the cluster ended, while it still is a zombie */
     void (*stranger_gone)(void *data, pid_t pid, int code, int status);
@@ -63,6 +64,9 @@ void cluster_remove_pool(struct cluster *c, struct pool *p);
 
 /* Every pool has its min-ready workers. */
 bool cluster_is_ready(const struct cluster *c);
+
+/* Every slot of every pool has finished; `ok`: each of them well. */
+bool cluster_is_finished(const struct cluster *c, bool *ok);
 
 /* After changes, from the loop: notes what was reached for the first time, and gives up pools that
  * were stopped for good and are down. */

@@ -24,7 +24,9 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->gen = generation_ref(gen);
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
+    standby_init(&p->standby, p);
     queues_init(p);
+    scaling_init(p);
     return p;
 }
 
@@ -33,7 +35,9 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    standby_end(&p->standby);
     queues_stop(p);
+    scaling_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -158,12 +162,19 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
         else
             hire(p, p->slots[i]);
     pool_steer(p);
+    scaling_changed(p);
     return 0;
 }
 
 void pool_steer(struct pool *p)
 {
     steering_apply(&p->discovery, p->gen, p->slots, p->nslots);
+}
+
+void pool_settle(struct pool *p)
+{
+    pool_steer(p);
+    standby_update(&p->standby);
 }
 
 void pool_set_generation(struct pool *p, struct generation *gen)
@@ -189,6 +200,7 @@ void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
         slot_post(p->slots[i], EVENT_START);
+    scaling_changed(p);
 }
 
 void pool_resume(struct pool *p)
@@ -200,12 +212,15 @@ void pool_resume(struct pool *p)
         steering_note(&p->discovery, p->gen, p->slots[i]);
     }
     pool_steer(p);
+    scaling_changed(p);
 }
 
 void pool_stop(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
+    standby_update(&p->standby);
     post_all(p, EVENT_STOP);
 }
 
@@ -213,6 +228,8 @@ void pool_kill(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
+    standby_update(&p->standby);
     post_all(p, EVENT_KILL);
 }
 
@@ -248,6 +265,7 @@ static void on_changed(void *data, struct slot *s)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
     queues_changed(p, s);
     steering_note(&p->discovery, p->gen, s);
+    standby_note(&p->standby);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);
@@ -258,6 +276,7 @@ static void on_restore(void *data, struct slot *s)
     struct pool *p = data;
     const struct generation *g = s->wanted;
 
+    standby_let_go(&p->standby, s->index);
     for (size_t i = 0; i < g->nlisteners; i++) {
         int r = listener_restore(g->listeners[i], s->index);
 
@@ -392,9 +411,49 @@ int pool_ready(const struct pool *p)
     return n;
 }
 
+/* Of the slots that are wanted. */
+static int count_slots(const struct pool *p, bool (*is)(const struct slot *s))
+{
+    int n = 0;
+
+    for (int i = 0; i < p->nslots && i < p->wanted; i++)
+        n += is(p->slots[i]);
+    return n;
+}
+
+int pool_finished(const struct pool *p)
+{
+    return count_slots(p, slot_is_finished);
+}
+
+/* A pool that has finished needs nobody, unless clients may come. */
 int pool_min_ready(const struct pool *p)
 {
-    return count_of(p->gen->pool->min_ready, p->wanted);
+    int n = count_of(p->gen->pool->min_ready, p->wanted - pool_finished(p));
+
+    return n == 0 && (p->gen->nlisteners > 0 || p->discovery.n > 0) ? 1 : n;
+}
+
+int pool_broken(const struct pool *p)
+{
+    return count_slots(p, slot_is_broken);
+}
+
+bool pool_is_broken(const struct pool *p)
+{
+    int n = pool_broken(p);
+
+    return n > 0 && n == p->wanted - pool_finished(p) && !p->stopping;
+}
+
+static bool has_failed(const struct slot *s)
+{
+    return slot_is_finished(s) && s->last_end != END_CLEAN;
+}
+
+bool pool_has_failed(const struct pool *p)
+{
+    return count_slots(p, has_failed) > 0;
 }
 
 bool pool_has_failures(const struct pool *p)

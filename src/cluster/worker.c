@@ -636,6 +636,17 @@ const char *worker_state_name(enum worker_state state)
     return names[state];
 }
 
+enum restart_end worker_exit_end(const struct worker_exit *e)
+{
+    if (e->kind == WORKER_EXIT_START)
+        return restart_is_limit(e->error.err) ? END_LIMIT : END_FAILED;
+    if (e->kind == WORKER_EXIT_NONE)
+        return END_KILLED; /* another process was its parent, and nobody can tell */
+    if (e->kind == WORKER_EXIT_SIGNAL && e->code == SIGKILL)
+        return END_KILLED; /* no program does that to itself */
+    return restart_end_of(e->kind == WORKER_EXIT_CODE, e->code);
+}
+
 void worker_exit_describe(const struct worker *w, struct buf *out)
 {
     const struct worker_exit *e = &w->exit;

@@ -127,6 +127,9 @@ void worker_set_hung(struct worker *w, bool hung);
 
 const char *worker_state_name(enum worker_state state);
 
+/* What its end is for the slot's breaker and `restart`. */
+enum restart_end worker_exit_end(const struct worker_exit *e);
+
 /* Appends "exited with status 1", "killed by SEGV", "exec '/x': No such file or directory". */
 void worker_exit_describe(const struct worker *w, struct buf *out);
 

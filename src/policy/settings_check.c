@@ -51,6 +51,53 @@ static int check_command(const struct settings *s, const struct pool_settings *p
                     pool->name);
 }
 
+/* One is known and more than the other, which is known too. */
+static bool exceeds(int64_t a, int64_t b)
+{
+    return a != SETTING_AUTO && b != SETTING_AUTO && a > b;
+}
+
+static int check_workers(const struct settings *s, const struct pool_settings *pool,
+                         struct why *why)
+{
+    int64_t min_ready = pool->min_ready.percent ? SETTING_AUTO : pool->min_ready.value;
+
+    if (exceeds(min_ready, pool->workers))
+        return refuse_pair(s, pool, "min-ready", "at most", "workers", why);
+    if (exceeds(pool->min_workers, pool->workers))
+        return refuse_pair(s, pool, "min-workers", "at most", "workers", why);
+    if (exceeds(pool->workers, pool->max_workers))
+        return refuse_pair(s, pool, "workers", "at most", "max-workers", why);
+    if (exceeds(pool->min_workers, pool->max_workers))
+        return refuse_pair(s, pool, "min-workers", "at most", "max-workers", why);
+    if (exceeds(min_ready, pool->min_workers))
+        return refuse_pair(s, pool, "min-ready", "at most", "min-workers", why);
+    return 0;
+}
+
+static bool has_only_udp(const struct pool_settings *pool)
+{
+    struct sockspec spec;
+
+    for (size_t i = 0; i < pool->listen.n; i++)
+        if (sockspec_parse(pool->listen.items[i], &spec, NULL) < 0 || !spec.udp)
+            return false;
+    return pool->listen.n > 0;
+}
+
+static int check_fallback(const struct settings *s, const struct pool_settings *pool,
+                          struct why *why)
+{
+    const struct setting_info *row = settings_find("fallback");
+    int err;
+
+    if (pool->fallback == FALLBACK_OFF || !has_only_udp(pool))
+        return 0;
+    err =
+        setting_fail(why, "503", " is for HTTP over TCP or a Unix socket, and listen has only udp");
+    return settings_blame(s, pool, row, *settings_source(s, pool, row), err, why);
+}
+
 static int check_pool(const struct settings *s, const struct pool_settings *pool, struct why *why)
 {
     int err = check_command(s, pool, why);
@@ -59,12 +106,12 @@ static int check_pool(const struct settings *s, const struct pool_settings *pool
         return err;
     if (pool->backoff_ms > pool->backoff_max_ms)
         return refuse_pair(s, pool, "backoff", "at most", "backoff-max", why);
-    if (pool->workers != SETTING_AUTO && !pool->min_ready.percent &&
-        pool->min_ready.value > pool->workers)
-        return refuse_pair(s, pool, "min-ready", "at most", "workers", why);
+    err = check_workers(s, pool, why);
+    if (err < 0)
+        return err;
     if (pool->ready == READY_DELAY && pool->ready_delay_ms >= pool->start_timeout_ms)
         return refuse_pair(s, pool, "ready-delay", "less than", "start-timeout", why);
-    return 0;
+    return check_fallback(s, pool, why);
 }
 
 /* --- Addresses --- */
