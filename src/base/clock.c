@@ -24,12 +24,22 @@ int64_t clock_ms(void)
     return source() / 1000;
 }
 
-int64_t clock_wall_ms(void)
+static int64_t read_ms(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_REALTIME, &ts);
+    clock_gettime(clock, &ts);
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_boot_ms(void)
+{
+    return read_ms(CLOCK_BOOTTIME);
+}
+
+int64_t clock_wall_ms(void)
+{
+    return read_ms(CLOCK_REALTIME);
 }
 
 char *clock_wall_text(int64_t wall_ms, char out[static CLOCK_WALL_TEXT])

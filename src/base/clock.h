@@ -8,6 +8,9 @@
 int64_t clock_us(void);
 int64_t clock_ms(void);
 
+/* CLOCK_BOOTTIME in milliseconds: goes on while the machine sleeps. Only to notice that it did. */
+int64_t clock_boot_ms(void);
+
 /* Wall clock, milliseconds since 1970, for showing to people only. */
 int64_t clock_wall_ms(void);
 

@@ -1,12 +1,16 @@
 #include "cluster/cluster.h"
 
 #include "base/log.h"
+#include "mechanism/socket_watch.h"
 
 static const struct pool_ops pool_ops;
+static const struct socket_watch_ops watch_ops;
 
 void cluster_init(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops,
                   void *data, struct inherited_listeners *inherited, struct stored_sockets *stored)
 {
+    int r;
+
     *c = (struct cluster){.loop = loop,
                           .ops = ops,
                           .data = data,
@@ -16,6 +20,10 @@ void cluster_init(struct cluster *c, struct ev_loop *loop, const struct cluster_
     *stored = (struct stored_sockets){0};
     start_queue_init(&c->starts_due, loop);
     capture_hub_open(&c->means.outputs, loop);
+    r = socket_watch_open(loop, &watch_ops, c, &c->means.watch);
+    if (r < 0)
+        log_warn(LOG_NOBODY, "workers that hang or damage their sockets are not noticed: %s",
+                 strerror(-r));
 }
 
 int cluster_open_pool(struct cluster *c, struct settings *settings, size_t index, unsigned number,
@@ -61,6 +69,7 @@ void cluster_free(struct cluster *c)
         listener_unref(c->means.inherited.items[i]);
     free(c->means.inherited.items);
     adopt_filter_free(c->means.filter);
+    socket_watch_close(c->means.watch);
     *c = (struct cluster){0};
 }
 
@@ -132,8 +141,19 @@ bool cluster_is_ready(const struct cluster *c)
 static bool is_full(const struct cluster *c)
 {
     for (size_t i = 0; i < c->npools; i++)
-        if (pool_ready(c->pools[i]) < c->pools[i]->wanted)
+        if (pool_ready(c->pools[i]) < c->pools[i]->wanted - pool_finished(c->pools[i]))
             return false;
+    return true;
+}
+
+bool cluster_is_finished(const struct cluster *c, bool *ok)
+{
+    *ok = true;
+    for (size_t i = 0; i < c->npools; i++) {
+        if (pool_finished(c->pools[i]) < c->pools[i]->wanted)
+            return false;
+        *ok = *ok && !pool_has_failed(c->pools[i]);
+    }
     return true;
 }
 
@@ -145,7 +165,7 @@ void cluster_settle(struct cluster *c)
         if (c->pools[i]->stopping && pool_is_down(c->pools[i]))
             cluster_remove_pool(c, c->pools[i]);
     for (size_t i = 0; i < c->npools; i++)
-        pool_steer(c->pools[i]);
+        pool_settle(c->pools[i]);
     c->was_ready = c->was_ready || cluster_is_ready(c);
     c->started = c->started || is_full(c);
 }
@@ -176,6 +196,29 @@ void cluster_reap(struct cluster *c)
     spawn_reap(on_child_gone, c);
 }
 
+/* What happens to sockets -----------------------------------------------------------------------
+ */
+
+/* Several pools may share a socket that the service manager passed. */
+static void on_waiting(void *data, void *listener, int number)
+{
+    struct cluster *c = data;
+
+    for (size_t i = 0; i < c->npools; i++)
+        queues_waiting(c->pools[i], listener, number);
+}
+
+static void on_hangup(void *data, void *listener, int number)
+{
+    struct cluster *c = data;
+
+    for (size_t i = 0; i < c->npools; i++)
+        if (queues_hangup(c->pools[i], listener, number))
+            return;
+}
+
+static const struct socket_watch_ops watch_ops = {.waiting = on_waiting, .hangup = on_hangup};
+
 /* What pools tell -------------------------------------------------------------------------------
  */
 
@@ -200,20 +243,12 @@ static void on_ready(void *data, struct pool *p, int slot)
     c->ops->ready(c->data, p, slot);
 }
 
-/* Whether trying again later can help: limits of the system, a binary that is just being written.
- */
-static bool is_passing(int err)
-{
-    return err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE || err == ETXTBSY ||
-           err == EINTR;
-}
-
 static void on_start_failed(void *data, struct pool *p, const struct spawn_error *error)
 {
     struct cluster *c = data;
     int status = 1;
 
-    if (c->stopping || p->gen->ran || c->generation > 1 || is_passing(error->err))
+    if (c->stopping || p->gen->ran || c->generation > 1 || restart_is_limit(error->err))
         return;
     if (error->stage == SPAWN_STAGE_EXEC)
         status = error->err == ENOENT ? 127 : 126;

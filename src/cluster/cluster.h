@@ -64,6 +64,9 @@ void cluster_remove_pool(struct cluster *c, struct pool *p);
 /* Every pool has its min-ready workers. */
 bool cluster_is_ready(const struct cluster *c);
 
+/* Every slot of every pool has finished; `ok`: each of them well. */
+bool cluster_is_finished(const struct cluster *c, bool *ok);
+
 /* After changes, from the loop: notes what was reached for the first time, and gives up pools that
  * were stopped for good and are down. */
 void cluster_settle(struct cluster *c);

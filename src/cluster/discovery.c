@@ -4,8 +4,6 @@
 #include "base/sys.h"
 #include "policy/adoption.h"
 
-#define LISTENERS_MAX (GENERATION_LISTENERS_MAX + DISCOVERY_MAX)
-
 void discovery_free(struct discovery *d)
 {
     for (size_t i = 0; i < d->n; i++)
@@ -13,9 +11,8 @@ void discovery_free(struct discovery *d)
     *d = (struct discovery){0};
 }
 
-/* Every listener that may be given, the listed ones first. Returns how many. */
-static size_t list_all(const struct discovery *d, const struct generation *gen,
-                       struct listener **listeners, size_t max)
+size_t discovery_list(const struct discovery *d, const struct generation *gen,
+                      struct listener **listeners, size_t max)
 {
     size_t n = 0;
 
@@ -52,6 +49,7 @@ static int add(struct discovery *d, const struct generation *gen, const struct s
 
     if (r < 0)
         return r;
+    listener_watch(*out, gen->watch);
     place = find_place(d);
     if (!place) {
         listener_unref(*out);
@@ -90,9 +88,9 @@ static void claim(const struct discovery *d, const struct listener *l, uint32_t 
 int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
                    const struct adopter_bind *b, uint32_t *claims, struct why *why)
 {
-    struct listener *listeners[LISTENERS_MAX];
-    struct adoption_candidate candidates[LISTENERS_MAX];
-    size_t n = list_all(d, gen, listeners, LISTENERS_MAX);
+    struct listener *listeners[DISCOVERY_LISTENERS_MAX];
+    struct adoption_candidate candidates[DISCOVERY_LISTENERS_MAX];
+    size_t n = discovery_list(d, gen, listeners, DISCOVERY_LISTENERS_MAX);
     struct adoption decision;
     struct listener *l = NULL;
     int r = 0;
@@ -119,8 +117,8 @@ int discovery_bind(struct discovery *d, const struct generation *gen, int slot,
 int discovery_listen(const struct discovery *d, const struct generation *gen, int slot,
                      uint64_t inode)
 {
-    struct listener *listeners[LISTENERS_MAX];
-    size_t n = list_all(d, gen, listeners, LISTENERS_MAX);
+    struct listener *listeners[DISCOVERY_LISTENERS_MAX];
+    size_t n = discovery_list(d, gen, listeners, DISCOVERY_LISTENERS_MAX);
 
     for (size_t i = 0; i < n; i++)
         if (listener_inode(listeners[i], slot) == inode)
@@ -131,8 +129,9 @@ int discovery_listen(const struct discovery *d, const struct generation *gen, in
 size_t discovery_inodes(const struct discovery *d, const struct generation *gen, int slot,
                         uint64_t *inodes, size_t max)
 {
-    struct listener *listeners[LISTENERS_MAX];
-    size_t n = list_all(d, gen, listeners, max < LISTENERS_MAX ? max : LISTENERS_MAX);
+    struct listener *listeners[DISCOVERY_LISTENERS_MAX];
+    size_t n = discovery_list(d, gen, listeners,
+                              max < DISCOVERY_LISTENERS_MAX ? max : DISCOVERY_LISTENERS_MAX);
 
     for (size_t i = 0; i < n; i++)
         inodes[i] = listener_inode(listeners[i], slot);

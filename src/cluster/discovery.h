@@ -8,7 +8,8 @@
 #include "cluster/generation.h"
 #include "mechanism/adopter.h"
 
-#define DISCOVERY_MAX 32 /* addresses of a pool; a bit each in the claims of a worker */
+#define DISCOVERY_MAX           32 /* addresses of a pool; a bit each in the claims of a worker */
+#define DISCOVERY_LISTENERS_MAX (GENERATION_LISTENERS_MAX + DISCOVERY_MAX)
 
 struct discovery {
     struct listener *items[DISCOVERY_MAX];
@@ -16,6 +17,10 @@ struct discovery {
 };
 
 void discovery_free(struct discovery *d);
+
+/* Every listener that a worker may be given, the listed ones first. Returns how many. */
+size_t discovery_list(const struct discovery *d, const struct generation *gen,
+                      struct listener **listeners, size_t max);
 
 /* Takes the sockets back that an earlier master had for discovered addresses of the pool. */
 int discovery_reopen(struct discovery *d, const struct generation *gen,

@@ -65,6 +65,7 @@ static int add_listener(struct generation *g, struct listener *take)
     }
     g->listeners = list;
     list[g->nlisteners++] = take;
+    listener_watch(take, g->watch);
     return 0;
 }
 
@@ -189,6 +190,7 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     g->settings = settings_ref(settings);
     g->pool = &settings->pools[index];
     g->outputs = &means->outputs;
+    g->watch = means->watch;
     g->losses = losses_ref(previous);
     g->filter = g->pool->adopt == ADOPTION_OFF ? NULL : get_filter(means);
     g->workers = g->pool->workers == SETTING_AUTO ? cpus_probe() : (int)g->pool->workers;

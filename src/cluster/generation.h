@@ -29,6 +29,7 @@ struct generation {
     size_t nlisteners;
     struct spawn_user user;
     const struct adopt_filter *filter; /* NULL: workers bind what they like */
+    struct socket_watch *watch;        /* of its sockets */
     struct capture_hub *outputs;       /* where captured output goes */
     struct output_losses *losses;      /* shared with the pool's other generations */
     int64_t told_output_ms;            /* when a failed worker's last lines were logged; 0: never */
@@ -49,6 +50,7 @@ struct generation_means {
     struct adopt_filter
         *filter; /* made when the first generation wants it; NULL: it cannot be had */
     bool tried_filter;
+    struct socket_watch *watch; /* of every pool's sockets */
     struct capture_hub outputs;
 };
 

@@ -24,6 +24,8 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->gen = generation_ref(gen);
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
+    standby_init(&p->standby, p);
+    queues_init(p);
     return p;
 }
 
@@ -32,6 +34,8 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    standby_end(&p->standby);
+    queues_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -114,7 +118,7 @@ static bool is_retired(const struct pool *p, const struct slot *s)
 {
     int64_t waited_ms = clock_ms() - s->retiring_ms;
 
-    if (!slot_is_ready(s) || waited_ms >= s->wanted->pool->stop_timeout_ms)
+    if (!slot_is_serving(s) || waited_ms >= s->wanted->pool->stop_timeout_ms)
         return true; /* nobody serves the queue, or nobody can wait for it any longer */
     return waited_ms >= RETIREMENT_MIN_MS && steering_queued(&p->discovery, s) == 0;
 }
@@ -131,6 +135,7 @@ static void on_retirement(struct ev_loop *loop, ev_timer *timer, int events UNUS
             continue;
         if (is_retired(p, s)) {
             s->retiring_ms = 0;
+            queues_rescue(p, s);
             slot_post(s, EVENT_STOP);
         } else {
             waiting = true;
@@ -163,6 +168,12 @@ void pool_steer(struct pool *p)
     steering_apply(&p->discovery, p->gen, p->slots, p->nslots);
 }
 
+void pool_settle(struct pool *p)
+{
+    pool_steer(p);
+    standby_update(&p->standby);
+}
+
 void pool_set_generation(struct pool *p, struct generation *gen)
 {
     int backlog = (int)gen->pool->backlog;
@@ -193,6 +204,7 @@ void pool_resume(struct pool *p)
     for (int i = 0; i < p->nslots; i++) {
         if (p->slots[i]->retiring_ms > 0)
             watch_retirement(p);
+        queues_changed(p, p->slots[i]);
         steering_note(&p->discovery, p->gen, p->slots[i]);
     }
     pool_steer(p);
@@ -202,6 +214,7 @@ void pool_stop(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    standby_update(&p->standby);
     post_all(p, EVENT_STOP);
 }
 
@@ -209,6 +222,7 @@ void pool_kill(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    standby_update(&p->standby);
     post_all(p, EVENT_KILL);
 }
 
@@ -242,7 +256,9 @@ static void on_changed(void *data, struct slot *s)
         discovery_tidy(&p->discovery, s->index);
     else if (s->state == SLOT_UP && !s->leaving)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
+    queues_changed(p, s);
     steering_note(&p->discovery, p->gen, s);
+    standby_note(&p->standby);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);
@@ -253,6 +269,7 @@ static void on_restore(void *data, struct slot *s)
     struct pool *p = data;
     const struct generation *g = s->wanted;
 
+    standby_let_go(&p->standby, s->index);
     for (size_t i = 0; i < g->nlisteners; i++) {
         int r = listener_restore(g->listeners[i], s->index);
 
@@ -296,7 +313,14 @@ static int on_listen(void *data, struct slot *s, struct worker *w, uint64_t inod
 {
     struct pool *p = data;
 
-    return discovery_listen(&p->discovery, w->gen, s->index, inode);
+    int r = discovery_listen(&p->discovery, w->gen, s->index, inode);
+
+    if (r == 0) { /* it may do so long after it became ready */
+        queues_look(p, s);
+        steering_note(&p->discovery, p->gen, s);
+        p->ops->changed(p->data, p);
+    }
+    return r;
 }
 
 static int on_own_sockets(void *data, struct slot *s, struct worker *w, struct buf *out)
@@ -380,9 +404,49 @@ int pool_ready(const struct pool *p)
     return n;
 }
 
+/* Of the slots that are wanted. */
+static int count_slots(const struct pool *p, bool (*is)(const struct slot *s))
+{
+    int n = 0;
+
+    for (int i = 0; i < p->nslots && i < p->wanted; i++)
+        n += is(p->slots[i]);
+    return n;
+}
+
+int pool_finished(const struct pool *p)
+{
+    return count_slots(p, slot_is_finished);
+}
+
+/* A pool that has finished needs nobody, unless clients may come. */
 int pool_min_ready(const struct pool *p)
 {
-    return count_of(p->gen->pool->min_ready, p->wanted);
+    int n = count_of(p->gen->pool->min_ready, p->wanted - pool_finished(p));
+
+    return n == 0 && (p->gen->nlisteners > 0 || p->discovery.n > 0) ? 1 : n;
+}
+
+int pool_broken(const struct pool *p)
+{
+    return count_slots(p, slot_is_broken);
+}
+
+bool pool_is_broken(const struct pool *p)
+{
+    int n = pool_broken(p);
+
+    return n > 0 && n == p->wanted - pool_finished(p) && !p->stopping;
+}
+
+static bool has_failed(const struct slot *s)
+{
+    return slot_is_finished(s) && s->last_end != END_CLEAN;
+}
+
+bool pool_has_failed(const struct pool *p)
+{
+    return count_slots(p, has_failed) > 0;
 }
 
 bool pool_has_failures(const struct pool *p)

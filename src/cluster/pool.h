@@ -4,6 +4,7 @@
 
 #include "cluster/discovery.h"
 #include "cluster/slot.h"
+#include "cluster/standby.h"
 #include "policy/histogram.h"
 
 struct pool;
@@ -26,8 +27,10 @@ struct pool {
     int wanted;                          /* slots there should be */
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
-    struct histogram start_times;        /* from fork to ready */
-    ev_timer retirement;                 /* runs while slots wait for their queues to be empty */
+    struct standby standby;
+    struct histogram start_times; /* from fork to ready */
+    ev_timer retirement;          /* runs while slots wait for their queues to be empty */
+    struct queues queues;
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */
@@ -49,8 +52,11 @@ int pool_set_workers(struct pool *p, int n, struct why *why);
 /* The generation that the pool is said to run. */
 void pool_set_generation(struct pool *p, struct generation *gen);
 
-/* After changes, from the loop: new connections go to slots that serve. */
+/* New connections go to slots that serve. */
 void pool_steer(struct pool *p);
+
+/* After changes, from the loop: steers, and brings the rest up to date. */
+void pool_settle(struct pool *p);
 
 void pool_start(struct pool *p);
 void pool_resume(struct pool *p); /* its slots go on from where another program left them */
@@ -65,7 +71,11 @@ void pool_signal(struct pool *p, int signo);
 bool pool_has_process(const struct pool *p, pid_t pid);
 
 int pool_ready(const struct pool *p);         /* slots with a worker that accepts */
-int pool_min_ready(const struct pool *p);     /* how many must be */
+int pool_finished(const struct pool *p);      /* slots whose work is done: `restart` */
+int pool_min_ready(const struct pool *p);     /* how many must be ready, of those not finished */
+int pool_broken(const struct pool *p);        /* slots whose breaker is not closed */
+bool pool_is_broken(const struct pool *p);    /* every slot that has not finished is */
+bool pool_has_failed(const struct pool *p);   /* a finished slot's last worker did not end well */
 bool pool_has_failures(const struct pool *p); /* a slot's last start failed */
 
 #endif

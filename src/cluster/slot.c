@@ -58,6 +58,21 @@ static void tell(struct slot *s, struct worker *w, enum restart_reason reason)
     s->start_for = reason;
 }
 
+/* The end of the current worker, or what makes it necessary. */
+static void judge(struct slot *s, enum restart_end end, bool was_ready)
+{
+    const struct pool_settings *pool = s->wanted->pool;
+    struct restart_verdict verdict =
+        restart_judge((enum restart_policy)pool->restart, end, was_ready);
+
+    s->last_end = end;
+    s->over = verdict.over;
+    if (verdict.counts)
+        breaker_fail(&s->breaker, pool->breaker_failures, pool->breaker_window_ms, clock_ms());
+    if (s->next)
+        breaker_try(&s->breaker); /* its successor is there already */
+}
+
 static void is_late(struct slot *s, struct worker *w)
 {
     tell(s, w, RESTART_START_TIMEOUT);
@@ -69,6 +84,8 @@ static void is_late(struct slot *s, struct worker *w)
     log_warn(w ? &w->who : &s->who, "%s", s->reason);
     if (w)
         note_output(s, w);
+    if (s->state == SLOT_STARTING)
+        judge(s, END_FAILED, false);
 }
 
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
@@ -126,6 +143,8 @@ static void start_into(struct slot *s, struct worker **place, enum slot_event go
     log_error(&s->who, "cannot start a worker: %s", why.text);
     snprintf(s->reason, sizeof(s->reason), "%s", why.text);
     *place = NULL;
+    if (gone == EVENT_GONE)
+        judge(s, restart_is_limit(-r) ? END_LIMIT : END_FAILED, false);
     slot_post(s, gone);
     s->ops->start_failed(s->data, s, &(struct spawn_error){.stage = SPAWN_STAGE_FORK, .err = -r});
 }
@@ -194,6 +213,15 @@ static void act_count_failure(struct slot *s)
 static void act_reset_failures(struct slot *s)
 {
     s->failures = 0;
+    if (s->breaker.state != BREAKER_CLOSED)
+        log_info(&s->who, "breaker closed");
+    breaker_prove(&s->breaker);
+}
+
+static void act_try(struct slot *s)
+{
+    log_info(&s->who, "breaker half-open: one start on trial");
+    breaker_try(&s->breaker);
 }
 
 static void act_stop_cur(struct slot *s)
@@ -247,6 +275,15 @@ static void act_arm_backoff(struct slot *s)
     arm_ms(s, ms);
 }
 
+static void act_arm_cooldown(struct slot *s)
+{
+    int64_t ms = s->wanted->pool->breaker_cooldown_ms;
+
+    log_error(&s->who, "breaker open: too many failures: next start in %lld ms; the last: %s",
+              (long long)ms, s->reason);
+    arm_ms(s, ms);
+}
+
 /* Both are run by run_start(), which sees by the state what is due. */
 static void act_spawn(struct slot *s)
 {
@@ -263,6 +300,11 @@ static void act_tell_done(struct slot *s)
     s->ops->outcome(s->data, s, true);
 }
 
+static void act_tell_end(struct slot *s)
+{
+    s->ops->outcome(s->data, s, s->last_end == END_CLEAN);
+}
+
 static void act_tell_down(struct slot *s)
 {
     s->start_for = RESTART_NONE;
@@ -271,16 +313,32 @@ static void act_tell_down(struct slot *s)
 
 /* In the order of the bits of enum slot_action. */
 static void (*const actions[])(struct slot *s) = {
-    act_disarm,    act_count_failure, act_reset_failures, act_stop_cur,
-    act_stop_next, act_abort_cur,     act_kill_all,       act_promote,
-    act_arm_start, act_arm_prove,     act_arm_backoff,    act_spawn,
-    act_spawn,     act_tell_failed,   act_tell_done,      act_tell_down,
+    act_disarm,      act_count_failure, act_reset_failures, act_try,       act_stop_cur,
+    act_stop_next,   act_abort_cur,     act_kill_all,       act_promote,   act_arm_start,
+    act_arm_prove,   act_arm_backoff,   act_arm_cooldown,   act_spawn,     act_spawn,
+    act_tell_failed, act_tell_done,     act_tell_end,       act_tell_down,
 };
 
 /* Events -------------------------------------------------------------------------------------- */
 
-static void step(struct slot *s, enum slot_event event)
+/* What the loss of a worker means for the slot, by the verdict over its end. */
+static enum slot_event by_verdict(const struct slot *s, enum slot_event event)
 {
+    bool failed = s->state == SLOT_AILING || s->state == SLOT_FAILING;
+    enum slot_event meant = event;
+
+    if (event != EVENT_GONE && (event != EVENT_LEFT || !failed))
+        return event;
+    if (s->over)
+        meant = EVENT_FINISH;
+    else if (s->breaker.state == BREAKER_OPEN)
+        meant = EVENT_TRIP;
+    return slot_fsm_step(s->state, meant).valid ? meant : event;
+}
+
+static void step(struct slot *s, enum slot_event posted)
+{
+    enum slot_event event = by_verdict(s, posted);
     struct slot_cell cell = slot_fsm_step(s->state, event);
 
     if (!cell.valid) {
@@ -328,9 +386,10 @@ static void on_worker_sick(void *data, struct worker *w, enum restart_reason rea
     log_error(&w->who, "%s: aborting it", what);
     snprintf(s->reason, sizeof(s->reason), "%s", what);
     tell(s, w, reason);
-    if (w == s->cur)
+    if (w == s->cur) {
+        judge(s, END_FAILED, w->ready_ms > 0);
         slot_post(s, EVENT_SICK);
-    else
+    } else
         worker_end(w, WORKER_END_ABORT);
 }
 
@@ -363,11 +422,13 @@ static void on_worker_gone(void *data, struct worker *w)
         note_output(s, w);
     s->last_exit = w->exit;
     event = forget(s, w);
-    worker_free(w);
     if (event != EVENT_LEFT)
         snprintf(s->reason, sizeof(s->reason), "%s", buf_str(&what));
-    if (event == EVENT_GONE)
+    if (event == EVENT_GONE) {
         s->start_for = s->last_exit.reason;
+        judge(s, worker_exit_end(&s->last_exit), w->ready_ms > 0);
+    }
+    worker_free(w);
     post_loss(s, event);
     if (never_ran && event != EVENT_LEFT) /* then the slot is still wanted, and there */
         s->ops->start_failed(s->data, s, &error);
@@ -494,6 +555,13 @@ bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
     return false;
 }
 
+int64_t slot_start_wait_ms(const struct slot *s)
+{
+    int64_t ms = s->state == SLOT_BACKOFF ? s->timer_ms - clock_ms() : 0;
+
+    return ms > 0 ? ms : 0;
+}
+
 void slot_signal(struct slot *s, int signo)
 {
     if (s->cur)
@@ -507,6 +575,22 @@ void slot_signal(struct slot *s, int signo)
 bool slot_is_ready(const struct slot *s)
 {
     return slot_fsm_serving(s->state) && s->cur && worker_is_ready(s->cur);
+}
+
+bool slot_is_broken(const struct slot *s)
+{
+    return s->breaker.state != BREAKER_CLOSED && slot_fsm_wanted_up(s->state) && !slot_is_ready(s);
+}
+
+bool slot_is_finished(const struct slot *s)
+{
+    return s->state == SLOT_FINISHED;
+}
+
+bool slot_is_serving(const struct slot *s)
+{
+    return slot_is_ready(s) ||
+           (slot_fsm_serving(s->state) && s->cur && s->cur->state == WORKER_HUNG);
 }
 
 /* Handing over to another program -------------------------------------------------------------- */
@@ -526,6 +610,20 @@ static json_t *save_exit(const struct worker_exit *e)
                      "error", e->error.err, "at_wall_ms", (json_int_t)e->at_wall_ms);
 }
 
+/* Of a closed one nothing is kept: a crash loop opens it again soon enough. */
+static json_t *save_breaker(const struct slot *s)
+{
+    return json_pack("{s:i, s:i, s:b}", "state", (int)s->breaker.state, "last_end",
+                     (int)s->last_end, "over", (int)s->over);
+}
+
+static void load_breaker(struct slot *s, const json_t *saved)
+{
+    s->breaker.state = (unsigned)handover_number(saved, "state");
+    s->last_end = (unsigned)handover_number(saved, "last_end");
+    s->over = handover_flag(saved, "over");
+}
+
 void slot_save(struct slot *s, struct handover *h, json_t *out)
 {
     json_t *leaving = json_array();
@@ -543,6 +641,7 @@ void slot_save(struct slot *s, struct handover *h, json_t *out)
         json_object_set_new(out, "current", save_worker(s->cur, h));
     if (s->next)
         json_object_set_new(out, "next", save_worker(s->next, h));
+    json_object_set_new(out, "breaker", save_breaker(s));
     handover_put_text(out, "reason", s->reason);
 }
 
@@ -606,6 +705,7 @@ int slot_resume(struct slot *s, const json_t *saved)
     s->start_for = restart_reason_named(handover_word(saved, "start_for"));
     s->retiring_ms = handover_number(saved, "retiring_ms");
     load_exit(json_object_get(saved, "last_exit"), &s->last_exit);
+    load_breaker(s, json_object_get(saved, "breaker"));
     handover_copy_text(saved, "reason", s->reason, sizeof(s->reason));
     if (timer_ms > 0)
         arm_ms(s, timer_ms > clock_ms() ? timer_ms - clock_ms() : 0);

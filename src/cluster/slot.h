@@ -4,8 +4,10 @@
 #ifndef PREFORKD_CLUSTER_SLOT_H
 #define PREFORKD_CLUSTER_SLOT_H
 
+#include "cluster/queues.h"
 #include "cluster/start_queue.h"
 #include "cluster/worker.h"
+#include "policy/breaker.h"
 #include "policy/slot_fsm.h"
 
 struct slot;
@@ -44,8 +46,12 @@ struct slot {
     struct worker *cur, *next, *leaving; /* leaving: a list by `link` */
     enum restart_reason start_for;       /* what the next start is for */
     unsigned failures;                   /* failed starts in a row */
+    struct breaker breaker;
+    enum restart_end last_end; /* of the last current worker */
+    bool over;                 /* `restart` wants no worker after it */
     unsigned starts;
     int64_t retiring_ms; /* since when it gets no new connections because it is not wanted; 0: no */
+    struct queue queue;  /* what waits in its sockets */
     unsigned restarts;   /* starts after the first one that nobody asked for */
     struct worker_exit last_exit;
     char reason[512]; /* why the last replacement or start failed */
@@ -88,7 +94,19 @@ void slot_signal(struct slot *s, int signo);
 
 bool slot_has_workers(const struct slot *s);
 
+/* Milliseconds until it tries to start a worker again; 0: nothing like that is arranged. */
+int64_t slot_start_wait_ms(const struct slot *s);
+
 /* Its current worker accepts connections. */
 bool slot_is_ready(const struct slot *s);
+
+/* Its breaker is not closed: it waits, or tries whether it works again. */
+bool slot_is_broken(const struct slot *s);
+
+/* Its work is done: `restart` wants no further worker. */
+bool slot_is_finished(const struct slot *s);
+
+/* The same, or it hangs and may do so again. */
+bool slot_is_serving(const struct slot *s);
 
 #endif

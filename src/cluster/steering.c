@@ -20,7 +20,7 @@ static void note_generation(const struct generation *g, const struct slot *s, bo
 
 void steering_note(struct discovery *d, const struct generation *gen, const struct slot *s)
 {
-    bool live = slot_is_ready(s) && s->retiring_ms == 0;
+    bool live = slot_is_serving(s) && s->retiring_ms == 0 && !s->queue.masked;
 
     note_generation(gen, s, live);
     if (s->wanted != gen)

@@ -6,7 +6,8 @@
 #include "cluster/discovery.h"
 #include "cluster/slot.h"
 
-/* Whether a slot gets new connections: its current worker accepts and it is not being retired. */
+/* Whether a slot gets new connections: its current worker accepts, as far as it can be
+ * seen, and it is not being retired. */
 void steering_note(struct discovery *d, const struct generation *gen, const struct slot *s);
 
 /* Makes it so, for the listeners of the pool and those that a reload brings. Cheap when nothing

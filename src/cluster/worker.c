@@ -34,9 +34,14 @@ static void on_watchdog(struct ev_loop *loop UNUSED, ev_timer *timer, int events
     w->ops->sick(w->data, w, RESTART_WATCHDOG, "missed its watchdog");
 }
 
+static bool was_ready(const struct worker *w)
+{
+    return w->state == WORKER_READY || w->state == WORKER_HUNG;
+}
+
 static void feed_watchdog(struct worker *w)
 {
-    if (w->gen->pool->watchdog_ms > 0 && w->state == WORKER_READY)
+    if (w->gen->pool->watchdog_ms > 0 && was_ready(w))
         arm_ms(w, &w->watchdog, w->gen->pool->watchdog_ms);
 }
 
@@ -378,7 +383,7 @@ static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNU
         extend(w, msg->extend_usec);
     if (msg->bits & NOTIFY_WATCHDOG)
         feed_watchdog(w);
-    if ((msg->bits & NOTIFY_STOPPING) && w->state == WORKER_READY) {
+    if ((msg->bits & NOTIFY_STOPPING) && was_ready(w)) {
         w->state = WORKER_DRAINING;
         ev_timer_stop(w->loop, &w->watchdog);
         arm_ms(w, &w->end_timer, w->gen->pool->stop_timeout_ms);
@@ -618,11 +623,28 @@ bool worker_is_ready(const struct worker *w)
     return w->state == WORKER_READY;
 }
 
+void worker_set_hung(struct worker *w, bool hung)
+{
+    if (was_ready(w))
+        w->state = hung ? WORKER_HUNG : WORKER_READY;
+}
+
 const char *worker_state_name(enum worker_state state)
 {
-    static const char *const names[] = {"starting", "ready", "draining", "gone"};
+    static const char *const names[] = {"starting", "ready", "hung", "draining", "gone"};
 
     return names[state];
+}
+
+enum restart_end worker_exit_end(const struct worker_exit *e)
+{
+    if (e->kind == WORKER_EXIT_START)
+        return restart_is_limit(e->error.err) ? END_LIMIT : END_FAILED;
+    if (e->kind == WORKER_EXIT_NONE)
+        return END_KILLED; /* another process was its parent, and nobody can tell */
+    if (e->kind == WORKER_EXIT_SIGNAL && e->code == SIGKILL)
+        return END_KILLED; /* no program does that to itself */
+    return restart_end_of(e->kind == WORKER_EXIT_CODE, e->code);
 }
 
 void worker_exit_describe(const struct worker *w, struct buf *out)

@@ -17,6 +17,7 @@
 enum worker_state {
     WORKER_STARTING,
     WORKER_READY,
+    WORKER_HUNG,     /* ready, but it no longer accepts */
     WORKER_DRAINING, /* told to stop, or says that it stops by itself */
     WORKER_GONE,
 };
@@ -120,7 +121,14 @@ bool worker_child_gone(struct worker *w, pid_t pid, int code, int status);
 /* Whether it accepts connections now, as far as it tells. */
 bool worker_is_ready(const struct worker *w);
 
+/* It was seen not to accept connections, or to accept again. Nothing happens to one that is not
+ * ready. */
+void worker_set_hung(struct worker *w, bool hung);
+
 const char *worker_state_name(enum worker_state state);
+
+/* What its end is for the slot's breaker and `restart`. */
+enum restart_end worker_exit_end(const struct worker_exit *e);
 
 /* Appends "exited with status 1", "killed by SEGV", "exec '/x': No such file or directory". */
 void worker_exit_describe(const struct worker *w, struct buf *out);

@@ -13,7 +13,7 @@ int socket_path(const struct socket_hints *h, struct buf *out)
         buf_puts(out, h->control);
     else if (h->root)
         buf_puts(out, "/run/preforkd/control.sock");
-    else if (is_set(h->runtime_dir))
+    else if (h->runtime_dir && *h->runtime_dir == '/')
         buf_printf(out, "%s/preforkd/control.sock", h->runtime_dir);
     else
         return -ENOENT;

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 
 /* The one that was asked for, else the environment's PREFORKD_CONTROL, else the usual one of root
- * or of this user by XDG_RUNTIME_DIR (NULL or empty: not set). -ENOENT when nothing tells it. */
+ * or of this user by XDG_RUNTIME_DIR (which must be absolute). -ENOENT when nothing tells it. */
 struct socket_hints {
     const char *asked;
     const char *control;

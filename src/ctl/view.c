@@ -70,24 +70,39 @@ static void print_master(const struct view *v, struct buf *out)
     buf_putc(out, '\n');
 }
 
+static void add_ago(double ago, struct buf *out)
+{
+    units_duration(out, ago);
+    buf_puts(out, " ago");
+}
+
+/* When it was and how long it took, or how long it has been going on. */
+static void add_reload_times(const struct view *v, const json_t *reload, struct buf *out)
+{
+    double at = field_time(reload, "at"), took = field_number(reload, "duration_s");
+    bool running = streq(field_text(reload, "result"), "running");
+
+    if (!running && at < 0)
+        return;
+    if (!running) {
+        buf_puts(out, ", ");
+        add_ago(v->now_s - at, out);
+    }
+    if (took >= 0) {
+        buf_puts(out, running ? " for " : ", took ");
+        units_cpu_time(out, took);
+    }
+}
+
 static void print_reload(const struct view *v, struct buf *out)
 {
     const json_t *reload = json_object_get(v->status, "reload");
     const char *result = field_text(reload, "result"), *reason = field_text(reload, "reason");
-    double at = field_time(reload, "at"), took = field_number(reload, "duration_s");
 
     buf_puts(out, "last reload: ");
     add_styled(v, result, reload_styles, out);
-    if (at > 0) {
-        buf_puts(out, ", ");
-        units_duration(out, v->now_s - at);
-        buf_puts(out, " ago");
-    }
-    if (took >= 0) {
-        buf_puts(out, ", took ");
-        units_cpu_time(out, took);
-    }
-    if (*reason) {
+    add_reload_times(v, reload, out);
+    if (*reason && streq(result, "failed")) {
         buf_puts(out, ": ");
         text_clean(out, reason);
     }
@@ -225,22 +240,28 @@ static void note_worker_state(const struct row *r, struct buf *out)
         buf_puts(out, worker);
 }
 
+/* That a worker was replaced because somebody wanted it so is no news. */
+static bool is_news(const char *reason)
+{
+    return *reason && !streq(reason, "reload") && !streq(reason, "manual");
+}
+
 static void note_last_exit(const struct row *r, struct buf *out)
 {
     const json_t *last = json_object_get(r->slot, "last_exit");
+    const char *reason = field_text(last, "reason");
     double ago = r->view->now_s - field_time(last, "at");
 
-    if (!*field_text(last, "reason") || ago > RECENT_S)
+    if (!is_news(reason) || ago > RECENT_S)
         return;
     separate(out);
-    buf_puts(out, field_text(last, "reason"));
-    if (field_number(last, "code") >= 0)
+    buf_puts(out, reason);
+    if (streq(reason, "exit") && field_number(last, "code") >= 0)
         buf_printf(out, " %.0f", field_number(last, "code"));
-    if (*field_text(last, "signal"))
+    if (streq(reason, "signal"))
         buf_printf(out, " %s", field_text(last, "signal"));
     buf_putc(out, ' ');
-    units_duration(out, ago);
-    buf_puts(out, " ago");
+    add_ago(ago, out);
 }
 
 static void cell_note(const struct row *r, struct buf *out)

@@ -53,6 +53,31 @@ bool status_is_ready(const struct status *s, struct buf *reason)
     return nshort == 0;
 }
 
+/* Why the first of its broken slots is so. */
+static const char *failure_of(const struct pool *p)
+{
+    int i = 0;
+
+    while (!slot_is_broken(p->slots[i]))
+        i++;
+    return p->slots[i]->reason;
+}
+
+bool status_is_alive(const struct status *s, struct buf *reason)
+{
+    const struct cluster *c = s->cluster;
+    size_t nbroken = 0;
+
+    for (size_t i = 0; i < c->npools && s->phase == PHASE_SERVING; i++) {
+        if (!pool_is_broken(c->pools[i]))
+            continue;
+        buf_puts(reason, nbroken++ == 0 ? "broken: " : ", ");
+        describe_pool(c->pools[i], reason);
+        buf_printf(reason, " (%s)", failure_of(c->pools[i]));
+    }
+    return nbroken == 0;
+}
+
 void status_line(const struct status *s, struct buf *out)
 {
     static const char *const phases[] = {"", "draining: ", "stopping: "};

@@ -33,6 +33,11 @@ int status_check_idle(const struct status *s, struct why *why);
  * way. Appends the reason when not: "starting", "draining", "degraded: web 0/2". */
 bool status_is_ready(const struct status *s, struct buf *reason);
 
+/* Whether it makes sense to go on: a pool whose every slot is broken asks whoever runs the master
+ * to act. Appends the reason when not: "broken: web 0/2 (exited with status 1)". True while
+ * stopping. */
+bool status_is_alive(const struct status *s, struct buf *reason);
+
 /* Appends one line for people: "web 4/4 ready; last reload failed: ...". */
 void status_line(const struct status *s, struct buf *out);
 

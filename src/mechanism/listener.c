@@ -182,6 +182,7 @@ int listener_start(struct listener *l, int fd)
 
 void listener_leave_group(struct listener *l, int fd)
 {
+    listener_unwatch_socket(l, fd);
     steer_leave(&l->steer, fd);
     if (!l->shared)
         shutdown(fd, SHUT_RDWR);
@@ -209,8 +210,10 @@ int listener_put_socket(struct listener *l, int slot, int *take_fd)
 
     if (r < 0)
         return r;
-    l->sockets[slot].inode = listener_inode_of(*take_fd);
-    l->sockets[slot].fd = util_take_fd(take_fd);
+    l->sockets[slot] = (struct slot_socket){.fd = *take_fd, .inode = listener_inode_of(*take_fd)};
+    util_take_fd(take_fd);
+    if (l->bound.udp || listener_is_listening(l, slot))
+        listener_watch_socket(l, &l->sockets[slot]);
     listener_changed();
     return 0;
 }
@@ -307,8 +310,10 @@ void listener_free(struct listener *l)
         }
     if (!l->inherited)
         unix_socket_remove(&l->bound, &l->file);
-    for (int i = 0; i < l->nsockets; i++)
-        close(l->sockets[i].fd);
+    for (int i = 0; i < l->nsockets; i++) {
+        listener_unwatch_socket(l, l->sockets[i].fd);
+        util_close_p(&l->sockets[i].fd);
+    }
     listener_changed();
     steer_free(&l->steer);
     free(l->sockets);
@@ -596,7 +601,8 @@ int listener_bind_slot(struct listener *l, int slot, struct why *why)
 
 int listener_listen_slot(struct listener *l, int slot)
 {
-    const struct slot_socket *s = listener_socket(l, slot);
+    struct slot_socket *s = listener_socket(l, slot);
+    int r;
 
     if (!s)
         return -ENOENT;
@@ -604,7 +610,10 @@ int listener_listen_slot(struct listener *l, int slot)
         steer_before_join(&l->steer);
         listener_changed();
     }
-    return listener_start(l, s->fd);
+    r = listener_start(l, s->fd);
+    if (r == 0)
+        listener_watch_socket(l, s);
+    return r;
 }
 
 void listener_close_slot(struct listener *l, int slot)

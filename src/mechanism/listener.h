@@ -7,6 +7,7 @@
 #include "policy/sockspec.h"
 
 struct listener;
+struct socket_watch;
 
 struct listener_options {
     int backlog;
@@ -99,6 +100,35 @@ int listener_rescue(struct listener *l, int slot);
 /* How many connections wait to be accepted in the slot's socket. UDP: 1 when a datagram waits.
  * -EOPNOTSUPP: Unix; -EINVAL: no such slot. */
 int listener_queue(const struct listener *l, int slot);
+
+/* Whether the kernel has taken what listener_steer() wanted. */
+bool listener_is_steered(const struct listener *l);
+
+/* Has the sockets watched, those to come too; the owner that `watch` tells is the listener, the
+ * number is that of the slot, 0 for a socket that all share. Unix sockets are not watched. */
+void listener_watch(struct listener *l, struct socket_watch *watch);
+
+/* Has it told once when connections wait in the slot's socket. */
+void listener_arm(struct listener *l, int slot);
+
+/* One look at the queue of a slot's socket, compared with the last; added to what `sum` holds. */
+struct listener_sample {
+    int waiting; /* connections; of datagrams only whether there are any */
+    bool taken;  /* fewer than at the last look */
+    bool grown;  /* more than at the last look */
+};
+void listener_sample(struct listener *l, int slot, struct listener_sample *sum);
+
+/* The watch told that the slot's socket was shut down. listener_heal() has it listen again, if that
+ * is so and has not been done yet; to get connections it has to be live again and steered. 1: it
+ * was healed; 0: there was nothing to do; -EOPNOTSUPP: UDP, which has to wait for the next start;
+ * -errno. */
+void listener_note_shut(struct listener *l, int slot);
+int listener_heal(struct listener *l, int slot);
+
+/* Undoes what workers may have put on sockets that serve: steering programs of their own, and
+ * filters that drop connections. Returns how many filters there were. */
+int listener_undo(struct listener *l);
 
 /* Counts up when a socket of any listener comes, goes, begins to listen or changes its place in its
  * group. */

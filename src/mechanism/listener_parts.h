@@ -3,6 +3,7 @@
 #define PREFORKD_MECHANISM_LISTENER_PARTS_H
 
 #include "mechanism/listener.h"
+#include "mechanism/socket_watch.h"
 #include "mechanism/sockopts.h"
 #include "mechanism/steer.h"
 #include "mechanism/unix_socket.h"
@@ -10,6 +11,8 @@
 struct slot_socket {
     int fd;
     uint64_t inode;
+    int level; /* of its queue at the last sample: connections, or bytes of datagrams */
+    bool shut; /* a worker shut it down, and it was not healed yet */
 };
 
 struct listener {
@@ -28,6 +31,7 @@ struct listener {
     int nsockets;
     int nslots;
     struct steer steer;
+    struct socket_watch *watch; /* NULL: nobody wants to know */
     struct listener *next;
 };
 
@@ -56,6 +60,10 @@ int listener_new_socket(const struct listener *l);
 int listener_prepare_socket(const struct listener *l, int fd); /* its options */
 int listener_bind_socket(struct listener *l, int fd, bool reuseport, struct why *why);
 int listener_start(struct listener *l, int fd);
+
+/* Watches a socket that listens, if somebody wants to know; and no more, before it is closed. */
+void listener_watch_socket(struct listener *l, struct slot_socket *s);
+void listener_unwatch_socket(struct listener *l, int fd);
 
 /* Ends a socket also where a child that is about to start another worker, or a process that cannot
  * be killed, still holds it: it would go on taking connections. */

@@ -22,15 +22,14 @@ static int restore_flags(const struct listener *l, int fd)
     return 0;
 }
 
-/* A filter drops what it likes. -EPERM: it was locked in for ever. */
+/* A filter drops what it likes. 1: there was one; 0: none; -EPERM: it was locked in for ever. */
 static int detach_filter(int fd)
 {
     int unused = 0;
 
-    return setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0 &&
-                   errno != ENOENT
-               ? -errno
-               : 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : -errno;
 }
 
 /* After connect(2) a UDP socket takes datagrams of that one peer only, and has left its group for
@@ -70,17 +69,23 @@ static int rebind(const struct listener *l, int fd)
 }
 
 /* 0: the socket accepts again. */
-static int revive(struct listener *l, const struct slot_socket *s)
+static int revive(struct listener *l, struct slot_socket *s)
 {
     int r = s->inode ? detach_filter(s->fd) : -ENOTCONN;
 
+    if (r > 0)
+        r = 0;
     if (r == 0 && l->bound.udp)
         r = disconnect_udp(l, s->fd);
     if (r == 0)
         r = rebind(l, s->fd);
     if (r == 0)
         r = listener_start(l, s->fd);
-    return r == 0 && is_shut_down(s->fd) ? -EPIPE : r;
+    if (r == 0 && is_shut_down(s->fd))
+        r = -EPIPE;
+    if (r == 0)
+        listener_watch_socket(l, s);
+    return r;
 }
 
 /* The last resort: a new socket under the same descriptor. The old one is closed first, since a
@@ -101,9 +106,11 @@ static int replace(struct listener *l, struct slot_socket *s)
     r = listener_bind_socket(l, s->fd, !l->shared, NULL);
     if (r == 0)
         r = listener_start(l, s->fd);
-    if (r == 0)
-        s->inode = listener_inode_of(s->fd);
-    return r;
+    if (r < 0)
+        return r;
+    s->inode = listener_inode_of(s->fd);
+    listener_watch_socket(l, s);
+    return 0;
 }
 
 static int restore(struct listener *l, struct slot_socket *s)
@@ -133,6 +140,46 @@ int listener_restore(struct listener *l, int slot)
     r = restore(l, s);
     steer_apply(&l->steer);
     return r;
+}
+
+/* While it serves ------------------------------------------------------------------------------ */
+
+void listener_note_shut(struct listener *l, int slot)
+{
+    struct slot_socket *s = listener_socket(l, slot);
+
+    if (s)
+        s->shut = true;
+}
+
+/* Flags and other options stay: the worker goes on with the socket as it made it. */
+int listener_heal(struct listener *l, int slot)
+{
+    struct slot_socket *s = listener_socket(l, slot);
+    const int one = 1;
+    int r;
+
+    if (!s || !s->shut)
+        return 0;
+    s->shut = false;
+    if (l->bound.udp)
+        return -EOPNOTSUPP;
+    steer_look(&l->steer);
+    if (!l->shared && setsockopt(s->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+        return -errno;
+    r = revive(l, s);
+    return r < 0 ? r : 1;
+}
+
+int listener_undo(struct listener *l)
+{
+    int n = 0;
+
+    for (int i = 0; i < l->nsockets; i++)
+        n += l->sockets[i].fd >= 0 && detach_filter(l->sockets[i].fd) > 0;
+    if (!l->shared)
+        steer_again(&l->steer);
+    return n;
 }
 
 /* What shutdown(2) closes in LISTEN is the queue; connections that are not yet complete stay. */

@@ -188,6 +188,14 @@ int steer_apply(struct steer *s)
     return s->error == before ? 0 : s->error;
 }
 
+void steer_again(struct steer *s)
+{
+    for (int i = 0; i < s->n; i++)
+        s->members[i].mapped = false;
+    s->changed = true;
+    steer_apply(s);
+}
+
 int steer_choose(struct steer *s, enum balance_mode balance)
 {
     s->changed = s->changed || s->balance != balance;

@@ -64,6 +64,9 @@ int steer_choose(struct steer *s, enum balance_mode balance);
  * connections over all sockets; -errno is returned when it was not the same before. */
 int steer_apply(struct steer *s);
 
+/* Attaches or detaches it once more: a worker may have put one of its own in the place. */
+void steer_again(struct steer *s);
+
 bool steer_is_anyone_live(const struct steer *s);
 
 /* Whether the kernel hands connections that wait in a socket which is shut down to others of the

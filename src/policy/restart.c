@@ -1,5 +1,8 @@
 #include "policy/restart.h"
 
+#include <errno.h>
+
+#include "base/sys.h"
 #include "base/util.h"
 
 int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_max_ms,
@@ -16,18 +19,44 @@ int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_
 }
 
 static const char *const names[RESTART_NREASONS] = {
-    [RESTART_NONE] = "none",
-    [RESTART_EXIT] = "exit",
-    [RESTART_SIGNAL] = "signal",
-    [RESTART_WATCHDOG] = "watchdog",
-    [RESTART_START_TIMEOUT] = "start_timeout",
-    [RESTART_RELOAD] = "reload",
-    [RESTART_MANUAL] = "manual",
+    [RESTART_NONE] = "none",         [RESTART_EXIT] = "exit",
+    [RESTART_SIGNAL] = "signal",     [RESTART_HANG] = "hang",
+    [RESTART_WATCHDOG] = "watchdog", [RESTART_START_TIMEOUT] = "start_timeout",
+    [RESTART_RELOAD] = "reload",     [RESTART_MANUAL] = "manual",
 };
 
 const char *restart_reason_name(enum restart_reason reason)
 {
     return names[reason];
+}
+
+enum restart_end restart_end_of(bool exited, int code)
+{
+    static const char *const clean[] = {"HUP", "INT", "TERM", "PIPE"};
+
+    if (exited)
+        return code == 0 ? END_CLEAN : END_FAILED;
+    for (size_t i = 0; i < ARRAY_SIZE(clean); i++)
+        if (streq(sys_signal_name(code), clean[i]))
+            return END_CLEAN;
+    return END_FAILED;
+}
+
+bool restart_is_limit(int err)
+{
+    return err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE || err == ETXTBSY ||
+           err == EINTR;
+}
+
+struct restart_verdict restart_judge(enum restart_policy policy, enum restart_end end,
+                                     bool was_ready)
+{
+    if (end == END_LIMIT)
+        return (struct restart_verdict){.counts = false, .over = false};
+    return (struct restart_verdict){
+        .counts = end == END_FAILED || !was_ready,
+        .over = policy == RESTART_NEVER || (policy == RESTART_ON_FAILURE && end == END_CLEAN),
+    };
 }
 
 enum restart_reason restart_reason_named(const char *name)

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "policy/breaker.h"
 #include "policy/settings_edit.h"
 #include "policy/words.h"
 

@@ -51,6 +51,29 @@ static int check_command(const struct settings *s, const struct pool_settings *p
                     pool->name);
 }
 
+static bool has_only_udp(const struct pool_settings *pool)
+{
+    struct sockspec spec;
+
+    for (size_t i = 0; i < pool->listen.n; i++)
+        if (sockspec_parse(pool->listen.items[i], &spec, NULL) < 0 || !spec.udp)
+            return false;
+    return pool->listen.n > 0;
+}
+
+static int check_fallback(const struct settings *s, const struct pool_settings *pool,
+                          struct why *why)
+{
+    const struct setting_info *row = settings_find("fallback");
+    int err;
+
+    if (pool->fallback == FALLBACK_OFF || !has_only_udp(pool))
+        return 0;
+    err =
+        setting_fail(why, "503", " is for HTTP over TCP or a Unix socket, and listen has only udp");
+    return settings_blame(s, pool, row, *settings_source(s, pool, row), err, why);
+}
+
 static int check_pool(const struct settings *s, const struct pool_settings *pool, struct why *why)
 {
     int err = check_command(s, pool, why);
@@ -64,7 +87,7 @@ static int check_pool(const struct settings *s, const struct pool_settings *pool
         return refuse_pair(s, pool, "min-ready", "at most", "workers", why);
     if (pool->ready == READY_DELAY && pool->ready_delay_ms >= pool->start_timeout_ms)
         return refuse_pair(s, pool, "ready-delay", "less than", "start-timeout", why);
-    return 0;
+    return check_fallback(s, pool, why);
 }
 
 /* --- Addresses --- */

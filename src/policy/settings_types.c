@@ -7,6 +7,7 @@
 #include "base/sys.h"
 #include "policy/adoption.h"
 #include "policy/output_line.h"
+#include "policy/restart.h"
 #include "policy/sockspec.h"
 #include "policy/words.h"
 
@@ -348,10 +349,17 @@ static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
                                             NULL};
 static const char *const adopt_words[] = {
     [ADOPTION_AUTO] = "auto", [ADOPTION_LISTED] = "listed", [ADOPTION_OFF] = "off", NULL};
+static const char *const fallback_words[] = {[FALLBACK_OFF] = "off", [FALLBACK_503] = "503", NULL};
 static const char *const output_words[] = {
     [OUTPUT_INHERIT] = "inherit", [OUTPUT_TAG] = "tag", [OUTPUT_JSON] = "json", NULL};
 static const char *const overflow_words[] = {
     [OVERFLOW_WAIT] = "wait", [OVERFLOW_DROP] = "drop", NULL};
+static const char *const restart_words[] = {[RESTART_ALWAYS] = "always",
+                                            [RESTART_ON_FAILURE] = "on-failure",
+                                            [RESTART_NEVER] = "never",
+                                            NULL};
+static const char *const on_breaker_words[] = {
+    [ON_BREAKER_HOLD] = "hold", [ON_BREAKER_EXIT] = "exit", NULL};
 static const char *const ready_words[] = {[READY_AUTO] = "auto",
                                           [READY_NOTIFY] = "notify",
                                           [READY_LISTEN] = "listen",
@@ -614,7 +622,10 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(ACCEPT, accept_words),
     CHOICE(ADOPT, adopt_words),
     CHOICE(BALANCE, balance_words),
+    CHOICE(FALLBACK, fallback_words),
     CHOICE(READY, ready_words),
     CHOICE(OUTPUT, output_words),
     CHOICE(OVERFLOW, overflow_words),
+    CHOICE(RESTART, restart_words),
+    CHOICE(ON_BREAKER, on_breaker_words),
 };

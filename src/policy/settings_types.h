@@ -26,6 +26,8 @@ int count_of(struct count c, int total);
 #define SETTING_AUTO    INT64_MIN
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
+enum on_breaker { ON_BREAKER_HOLD, ON_BREAKER_EXIT };
+enum fallback_mode { FALLBACK_OFF, FALLBACK_503 };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
 enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
@@ -53,9 +55,12 @@ typedef int64_t setting_LOG_LEVEL;  /* enum log_level */
 typedef int64_t setting_ACCEPT;     /* enum accept_mode */
 typedef int64_t setting_ADOPT;      /* enum adoption_mode */
 typedef int64_t setting_BALANCE;    /* enum balance_mode */
+typedef int64_t setting_FALLBACK;   /* enum fallback_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
 typedef int64_t setting_OUTPUT;     /* enum output_mode */
 typedef int64_t setting_OVERFLOW;   /* enum overflow_mode */
+typedef int64_t setting_RESTART;    /* enum restart_policy */
+typedef int64_t setting_ON_BREAKER; /* enum on_breaker */
 
 enum setting_type_id {
     SETTING_STRING,
@@ -80,9 +85,12 @@ enum setting_type_id {
     SETTING_ACCEPT,
     SETTING_ADOPT,
     SETTING_BALANCE,
+    SETTING_FALLBACK,
     SETTING_READY,
     SETTING_OUTPUT,
     SETTING_OVERFLOW,
+    SETTING_RESTART,
+    SETTING_ON_BREAKER,
     SETTING_NTYPES
 };
 

@@ -48,6 +48,8 @@ struct master {
 /* Changes ----------------------------------------------------------------------------------------
  */
 
+static void stop_gracefully(struct master *m, const char *cause);
+
 static void settle_later(void *data)
 {
     struct master *m = data;
@@ -58,6 +60,33 @@ static void settle_later(void *data)
     ev_timer_start(m->loop, &m->settle);
 }
 
+static const struct pool *find_hopeless_pool(const struct cluster *c)
+{
+    for (size_t i = 0; i < c->npools; i++)
+        if (c->pools[i]->gen->pool->on_breaker == ON_BREAKER_EXIT && pool_is_broken(c->pools[i]))
+            return c->pools[i];
+    return NULL;
+}
+
+/* A pool that cannot work may end the master, and so does the end of all work. */
+static void stop_if_over(struct master *m)
+{
+    const struct pool *hopeless = find_hopeless_pool(&m->cluster);
+    bool ok;
+
+    if (m->status.phase != PHASE_SERVING || reload_is_running(&m->reload))
+        return;
+    if (hopeless) {
+        log_error(&(struct log_who){.pool = pool_name(hopeless), .slot = -1},
+                  "every slot is broken, and on-breaker is exit: giving up");
+        stop_gracefully(m, "on-breaker");
+        m->exit_status = 1;
+    } else if (cluster_is_finished(&m->cluster, &ok)) {
+        stop_gracefully(m, "all workers have finished");
+        m->exit_status = ok ? m->exit_status : 1;
+    }
+}
+
 static void on_settle(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
 {
     struct master *m = timer->data;
@@ -66,6 +95,7 @@ static void on_settle(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
     cluster_settle(&m->cluster);
     if (m->cluster.started && !started)
         log_info(LOG_NOBODY, "all workers are ready");
+    stop_if_over(m);
     manager_update(&m->manager);
     control_look(m->control);
     if (m->status.phase == PHASE_SERVING)

@@ -74,10 +74,10 @@ class Zsh:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execve(self.path, [self.path, "-f", "-i"], env)
-        self.type(f"PS1=; COLUMNS=200 LINES=200 LISTMAX=1000; "
+        self.type(f"PS1='pro''mpt '; COLUMNS=200 LINES=200 LISTMAX=1000; "
                   f"fpath=({COMPLETIONS}/zsh $fpath); autoload -U compinit; compinit -D -u; "
-                  "setopt no_beep; bindkey -e; bindkey '^T' list-choices; print rea''dy\n")
-        self.expect("ready", 0)
+                  "setopt no_beep; bindkey -e; bindkey '^T' list-choices\n")
+        self.expect("prompt ", 0)
         return self
 
     def __exit__(self, *_):
@@ -89,19 +89,20 @@ class Zsh:
         os.write(self.fd, keys.encode())
 
     def expect(self, text, start):
+        """Waits for the text behind `start`; a place behind its first character."""
         def find():
             while select.select([self.fd], [], [], 0)[0]:
                 self.seen += os.read(self.fd, 65536).decode(errors="replace")
-            return text in self.seen[start:]
-        wait_until(find, f"{text!r} from zsh")
+            return self.seen.find(text, start) + 1
+        return wait_until(find, f"{text!r} from zsh")
 
     def offers(self, line):
         """The words that are listed below the line."""
         start = len(self.seen)
-        self.type(f"\x15{line}\x14")
-        # Keys are taken one after the other: what this prints comes behind the list.
-        self.type("\x15print do''ne\n")
-        self.expect("done\r\n", start)
+        # Keys are taken one after the other: what is printed comes behind the list. The prompt says
+        # that the next ones are not taken by the terminal.
+        self.type(f"{line}\x14\x15print do''ne\n")
+        self.expect("prompt ", self.expect("done\r\n", start))
         rows = self.seen[start:].split("\r\n")
         check(not any("command not found" in row or "_pref" in row for row in rows), str(rows))
         return {word for row in rows for word in re.split(r"  +", re.sub(" +-- .*", "", row))}

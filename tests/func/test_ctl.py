@@ -1,25 +1,21 @@
 """preforkctl, before a master that is none and says whatever a test wants."""
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
 import socket
-import struct
 import subprocess
 import termios
 import time
 
+from ctl import PREFORKCTL, SCREEN, Terminal, ctl, expect_restored
 from fake_master import FakeMaster, answer, head, lines
-from harness import (BUILD, check, equal, folder, matches, timeout, wait_until)
-
-PREFORKCTL = os.path.join(BUILD, "preforkctl")
+from harness import check, equal, folder, matches, timeout, wait_until
 
 STATUS = {
     "version": "0.1.0", "pid": 4242, "uptime_s": 9000, "state": "running", "generation": 3,
-    "reload": {"result": "failed", "reason": "web.0: exit 1", "at": "2026-11-21T05:00:00.001Z", "duration_s": 1.5},
+    "reload": {"result": "failed", "reason": "web.0: exit 1", "at": "2026-11-21T05:00:00.001Z",
+               "duration_s": 1.5},
     "pools": [{
         "name": "web", "command": "node server.js", "workers": 2, "ready": 2,
         "listeners": [{"address": "*:8080", "queue": 0, "backlog": 4096}],
@@ -30,14 +26,6 @@ STATUS = {
         } for slot in range(2)]}]}
 
 SLOT = {"event": "slot", "pool": "web", "slot": 0, "step": "starting", "done": 0, "total": 2}
-
-
-def ctl(path, *args, env=None, limit=30):
-    """(exit status, stdout, stderr)"""
-    result = subprocess.run([PREFORKCTL, *(["-s", path] if path else []), *args],
-                            stdin=subprocess.DEVNULL, capture_output=True, timeout=limit,
-                            check=False, env={**os.environ, "NO_COLOR": "", **(env or {})})
-    return result.returncode, result.stdout.decode(), result.stderr.decode()
 
 
 def slowly(data):
@@ -324,77 +312,6 @@ def test_reader_goes_away():
 
 # ---- on a terminal ----
 
-class Terminal:
-    """A pseudo-terminal with preforkctl on it."""
-
-    def __init__(self, *args, size=(24, 80), env=None):
-        self.args = args
-        self.size = size
-        self.env = {**os.environ, "TERM": "xterm", **(env or {})}
-        self.seen = ""
-
-    def __enter__(self):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *self.size, 0, 0))
-            os.execve(PREFORKCTL, [PREFORKCTL, *self.args], self.env)
-        self.settings = termios.tcgetattr(self.fd)
-        return self
-
-    def __exit__(self, *_):
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
-        os.close(self.fd)
-
-    def resize(self, rows, columns):
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, keys):
-        os.write(self.fd, keys.encode())
-
-    def poll(self):
-        """Reads what there is; false at the end."""
-        while select.select([self.fd], [], [], 0)[0]:
-            try:
-                piece = os.read(self.fd, 65536)
-            except OSError:
-                return False
-            if not piece:
-                return False
-            self.seen += piece.decode(errors="replace")
-        return True
-
-    def expect(self, pattern, start=0):
-        """Waits for the pattern behind `start`; where it ends."""
-        def find():
-            self.poll()
-            return re.compile(pattern, re.DOTALL).search(self.seen, start)
-        return wait_until(find, f"{pattern!r} on the terminal").end()
-
-    def wait(self):
-        """The wait status at its end."""
-        def ended():
-            self.poll()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            return (status,) if pid else None
-        return wait_until(ended, "the end")[0]
-
-
-BEGIN, END = "\033[?1049h", "\033[?1049l"
-
-
-def expect_restored(terminal):
-    """The screen, the cursor, line wrap and the settings are as before."""
-    terminal.poll()
-    for on, off in (("?1049h", "?1049l"), ("?25l", "?25h"), ("?7l", "?7h")):
-        check(terminal.seen.rfind("\033[" + off) > terminal.seen.rfind("\033[" + on),
-              f"{off} is missing at the end: {terminal.seen[-200:]!r}")
-    equal(termios.tcgetattr(terminal.fd), terminal.settings, "settings of the terminal")
-
-
 def test_colour():
     """Colour on a terminal, and none with NO_COLOR or TERM=dumb"""
     with FakeMaster({"GET /v1/status": answer(STATUS)}) as fake:
@@ -431,7 +348,7 @@ def test_top():
     with FakeMaster({"GET /v1/status": answer(STATUS)}) as fake:
         for args in (["top"], ["status", "--watch"]):
             with Terminal("-s", fake.path, *args) as t:
-                at = t.expect(re.escape(BEGIN) + ".*note 1")
+                at = t.expect(SCREEN + ".*note 1")
                 t.expect(r" 0\.0%", at)
                 check(not termios.tcgetattr(t.fd)[3] & termios.ECHO, "no echo")
                 t.type("q")
@@ -467,7 +384,7 @@ def test_top_stop():
             expect_restored(t)
             at = len(t.seen)
             os.kill(t.pid, signal.SIGCONT)
-            t.expect(re.escape(BEGIN) + ".*note 1", at)
+            t.expect(SCREEN + ".*note 1", at)
             t.type("q")
             equal(t.wait(), 0, "exit status")
             expect_restored(t)

@@ -19,7 +19,7 @@ def test_kill_storm():
     """SIGKILL of one of 8 workers every 100 ms under load: 0 refused, failures <= kills"""
     seconds, kills = 10 if QUICK else 60, 0
     with Master("-w", "8", "-l", "127.0.0.1:0", "--min-uptime", "10ms", "--backoff", "5ms",
-                "--backoff-max", "20ms", "--", *server("--serial")) as m:
+                "--backoff-max", "20ms", "--breaker-failures", "0", "--", *server("--serial")) as m:
         m.wait_ready()
         with Hammer(m.address(), clients=32, rate=2000, seconds=120) as load:
             end = time.monotonic() + seconds
@@ -90,8 +90,8 @@ def test_stable_worker_restarts_at_once():
 
 def test_backoff_grows():
     """A crash loop backs off: 100, 200, 400, 800 ms with 10 % jitter, at most backoff-max"""
-    with Master("-w", "1", "--backoff", "100ms", "--backoff-max", "500ms", "--",
-                *server("--crash-start=9")) as m:
+    with Master("-w", "1", "--backoff", "100ms", "--backoff-max", "500ms", "--breaker-failures", "0",
+                "--", *server("--crash-start=9")) as m:
         m.wait_log(r"failed start number 5")
         waits = [int(ms) for ms in re.findall(r"next start in (\d+) ms", m.log())][:5]
         for got, wanted in zip(waits, (100, 200, 400, 500, 500)):

@@ -245,8 +245,8 @@ def test_busy_workers():
 
 
 def test_liveness_through_crash_loop():
-    """liveness stays 200 while workers crash over and over"""
-    with Master("-w", "2", "-l", "127.0.0.1:0", "--backoff", "20ms", "--backoff-max", "50ms", "--",
-                *quiet_server("--crash-start=1")) as m:
+    """Without a breaker, liveness stays 200 while workers crash over and over"""
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--backoff", "20ms", "--backoff-max", "50ms",
+                "--breaker-failures", "0", "--", *quiet_server("--crash-start=1")) as m:
         m.wait_log(r"failed start number 5")
         equal(statuses(m)[:2], (200, 503), "liveness, readiness")

@@ -97,7 +97,7 @@ def test_full_pipe():
     """A stderr pipe that nobody reads does not stop the master; losses are told when it is read"""
     ours, theirs = os.pipe()
     with Master("-w", "2", "-l", "127.0.0.1:0", "--health", "off", "--backoff", "1ms",
-                "--backoff-max", "1ms", "-v", "--ready", "notify", "--",
+                "--backoff-max", "1ms", "--breaker-failures", "0", "-v", "--ready", "notify", "--",
                 "/bin/sh", "-c", "exec 2>/dev/null; exit 1",
                 health=None, stderr=theirs) as m:
         os.close(theirs)

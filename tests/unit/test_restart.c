@@ -1,6 +1,9 @@
-/* The wait before the next start: its formula, its bounds, and no overflow anywhere. */
+/* The wait before the next start: its formula, its bounds, and no overflow anywhere. What the end
+ * of a worker leads to. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <limits.h>
+#include <signal.h>
 
 #include "base/util.h"
 #include "policy/restart.h"
@@ -89,4 +92,55 @@ Test(restart, every_reason_has_a_name_of_its_own)
         for (int j = 0; j < i; j++)
             cr_expect_str_neq(restart_reason_name((enum restart_reason)i),
                               restart_reason_name((enum restart_reason)j));
+}
+
+Test(restart, ends_are_clean_as_in_systemd)
+{
+    static const int clean[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE};
+    static const int crashes[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGKILL, SIGSYS};
+
+    cr_expect_eq(restart_end_of(true, 0), END_CLEAN);
+    for (int status = 1; status < 256; status++)
+        cr_expect_eq(restart_end_of(true, status), END_FAILED, "%d", status);
+    for (size_t i = 0; i < ARRAY_SIZE(clean); i++)
+        cr_expect_eq(restart_end_of(false, clean[i]), END_CLEAN, "%d", clean[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
+        cr_expect_eq(restart_end_of(false, crashes[i]), END_FAILED, "%d", crashes[i]);
+}
+
+Test(restart, limits_of_the_system_pass)
+{
+    static const int limits[] = {EAGAIN, ENOMEM, EMFILE, ENFILE, ETXTBSY, EINTR};
+    static const int faults[] = {ENOENT, EACCES, ENOEXEC, E2BIG, ELIBBAD, EPERM, 0};
+
+    for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+        cr_expect(restart_is_limit(limits[i]), "%d", limits[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+        cr_expect_not(restart_is_limit(faults[i]), "%d", faults[i]);
+}
+
+/* Each combination: a letter for each policy (always, on-failure, never), what follows a loss
+ * before and after readiness: c counts, o is over. */
+Test(restart, verdicts)
+{
+    static const struct {
+        enum restart_end end;
+        const char *starting[3], *ready[3];
+    } rows[] = {
+        {END_CLEAN, {"c", "co", "co"}, {"", "o", "o"}},
+        {END_FAILED, {"c", "c", "co"}, {"c", "c", "co"}},
+        {END_KILLED, {"c", "c", "co"}, {"", "", "o"}},
+        {END_LIMIT, {"", "", ""}, {"", "", ""}},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        for (int policy = RESTART_ALWAYS; policy <= RESTART_NEVER; policy++)
+            for (int ready = 0; ready < 2; ready++) {
+                struct restart_verdict v =
+                    restart_judge((enum restart_policy)policy, rows[i].end, ready);
+                const char *want = ready ? rows[i].ready[policy] : rows[i].starting[policy];
+
+                cr_expect_eq(v.counts, strchr(want, 'c') != NULL, "%zu %d %d", i, policy, ready);
+                cr_expect_eq(v.over, strchr(want, 'o') != NULL, "%zu %d %d", i, policy, ready);
+            }
 }

@@ -27,6 +27,18 @@ Test(settings_check, min_ready)
     settings_unref(WELL(.text = POOL "min-ready = 4096\n"));
 }
 
+Test(settings_check, fallback)
+{
+    BADLY(
+        "web.conf:4: [pool:web] fallback: '503' is for HTTP over TCP or a Unix socket, and listen "
+        "has only udp",
+        .text = POOL "listen = udp:53\nfallback = 503\n");
+    settings_unref(WELL(.text = POOL "fallback = 503\n"));
+    settings_unref(WELL(.text = POOL "listen = udp:53\nfallback = off\n"));
+    settings_unref(WELL(.text = POOL "listen = udp:53\nlisten = 80\nfallback = 503\n"));
+    settings_unref(WELL(.text = POOL "listen = unix:/run/x\nfallback = 503\n"));
+}
+
 Test(settings_check, ready_delay)
 {
     BADLY("web.conf:4: [pool:web] ready-delay: ready-delay '1m' must be less than start-timeout "

@@ -5,7 +5,7 @@
 #include "base/util.h"
 #include "policy/slot_fsm.h"
 
-#define ARMS    (ACT_ARM_START | ACT_ARM_PROVE | ACT_ARM_BACKOFF)
+#define ARMS    (ACT_ARM_START | ACT_ARM_PROVE | ACT_ARM_BACKOFF | ACT_ARM_COOLDOWN)
 #define LETS_GO (ACT_STOP_CUR | ACT_STOP_NEXT | ACT_ABORT_CUR | ACT_KILL_ALL)
 
 #define FOR_EACH_CELL(s, e)                                                                        \
@@ -18,9 +18,10 @@ Test(slot_fsm, no_cell_is_forgotten)
 {
     /* A forgotten cell is all zero and so reads as NEVER: count those that are meant to be. */
     static const int nevers[SLOT_NSTATES] = {
-        [SLOT_DOWN] = 7,     [SLOT_STARTING] = 2, [SLOT_PROVING] = 3,  [SLOT_UP] = 4,
-        [SLOT_BACKOFF] = 5,  [SLOT_ENDING] = 6,   [SLOT_FAILING] = 6,  [SLOT_REPLACING] = 1,
-        [SLOT_SETTLING] = 2, [SLOT_HANDOVER] = 4, [SLOT_STOPPING] = 6,
+        [SLOT_DOWN] = 9,     [SLOT_STARTING] = 2, [SLOT_PROVING] = 3,   [SLOT_UP] = 4,
+        [SLOT_BACKOFF] = 7,  [SLOT_BROKEN] = 7,   [SLOT_FINISHED] = 8,  [SLOT_ENDING] = 8,
+        [SLOT_AILING] = 6,   [SLOT_FAILING] = 6,  [SLOT_REPLACING] = 3, [SLOT_SETTLING] = 4,
+        [SLOT_HANDOVER] = 4, [SLOT_STOPPING] = 8,
     };
     int found[SLOT_NSTATES] = {0};
 
@@ -116,17 +117,60 @@ Test(slot_fsm, failures_are_counted_where_backoff_follows)
     FOR_EACH_CELL(s, e)
     {
         struct slot_cell c = slot_fsm_step(s, e);
-        bool fails = c.valid && (c.next == SLOT_FAILING || c.next == SLOT_BACKOFF) &&
-                     s != SLOT_FAILING && s != SLOT_BACKOFF;
+        bool starting = s == SLOT_STARTING || s == SLOT_PROVING;
+        bool fails = c.valid && starting &&
+                     (c.next == SLOT_FAILING || c.next == SLOT_BACKOFF || c.next == SLOT_BROKEN);
 
         cr_expect_eq(fails, (c.actions & ACT_COUNT_FAILURE) != 0, CELL);
     }
 }
 
+Test(slot_fsm, a_broken_slot_starts_on_trial_or_by_order_only)
+{
+    cr_expect(slot_fsm_step(SLOT_BROKEN, EVENT_TIMEOUT).actions & ACT_TRY);
+    cr_expect(slot_fsm_step(SLOT_BROKEN, EVENT_REPLACE).actions & ACT_RESET_FAILURES);
+    for (enum slot_event e = 0; e < SLOT_NEVENTS; e++)
+        if (e != EVENT_TIMEOUT && e != EVENT_REPLACE)
+            cr_expect_not(slot_fsm_step(SLOT_BROKEN, e).actions & ACT_SPAWN, "%s",
+                          slot_fsm_event_name(e));
+}
+
+Test(slot_fsm, a_finished_slot_starts_by_order_only)
+{
+    for (enum slot_event e = 0; e < SLOT_NEVENTS; e++)
+        cr_expect_eq((slot_fsm_step(SLOT_FINISHED, e).actions & ACT_SPAWN) != 0, e == EVENT_REPLACE,
+                     "%s", slot_fsm_event_name(e));
+}
+
+Test(slot_fsm, who_may_wait_for_an_outcome_hears_of_it_when_the_slot_gives_up)
+{
+    /* In the others nobody waits: the worker had proved itself, or TELL_FAILED was told before. */
+    static const enum slot_state waiting[] = {SLOT_STARTING, SLOT_PROVING, SLOT_AILING,
+                                              SLOT_HANDOVER};
+
+    for (size_t i = 0; i < ARRAY_SIZE(waiting); i++) {
+        cr_expect(slot_fsm_step(waiting[i], EVENT_TRIP).actions & ACT_TELL_FAILED);
+        cr_expect(slot_fsm_step(waiting[i], EVENT_FINISH).actions & ACT_TELL_END);
+    }
+}
+
+Test(slot_fsm, a_verdict_is_heard_wherever_a_lost_worker_has_no_successor)
+{
+    for (enum slot_state s = 0; s < SLOT_NSTATES; s++) {
+        bool lost = slot_fsm_step(s, EVENT_GONE).valid || s == SLOT_AILING || s == SLOT_FAILING;
+        bool succeeded = s == SLOT_REPLACING || s == SLOT_SETTLING;
+
+        cr_expect_eq(slot_fsm_step(s, EVENT_TRIP).valid, lost && !succeeded, "%s",
+                     slot_fsm_state_name(s));
+        cr_expect_eq(slot_fsm_step(s, EVENT_FINISH).valid, lost && !succeeded, "%s",
+                     slot_fsm_state_name(s));
+    }
+}
+
 Test(slot_fsm, names_are_there_and_public_ones_are_those_of_the_contract)
 {
-    static const char *const words[] = {"down",      "starting", "up",
-                                        "replacing", "stopping", "backoff"};
+    static const char *const words[] = {"down",     "starting", "up",    "replacing",
+                                        "stopping", "backoff",  "broken"};
 
     for (enum slot_state s = 0; s < SLOT_NSTATES; s++) {
         bool known = false;
@@ -152,11 +196,21 @@ struct model {
     bool leaving, timer;
 };
 
+/* As slot.c asks for the verdict over a worker that was lost: where there is no successor yet. */
+static bool is_verdict_due(const struct model *m)
+{
+    if (m->state == SLOT_AILING || m->state == SLOT_FAILING)
+        return m->leaving;
+    return m->cur != NONE && m->next == NONE;
+}
+
 static bool can_happen(const struct model *m, enum slot_event e)
 {
     switch (e) {
     case EVENT_READY: return m->cur == STARTING;
     case EVENT_GONE: return m->cur != NONE;
+    case EVENT_TRIP:
+    case EVENT_FINISH: return is_verdict_due(m);
     case EVENT_SICK: return m->cur != NONE;
     case EVENT_NEXT_READY: return m->next == STARTING;
     case EVENT_NEXT_GONE: return m->next != NONE;
@@ -191,6 +245,7 @@ static void act(struct model *m, enum slot_action bit)
     case ACT_ARM_START:
     case ACT_ARM_PROVE:
     case ACT_ARM_BACKOFF:
+    case ACT_ARM_COOLDOWN:
         cr_assert_not(m->timer, "armed twice");
         m->timer = true;
         break;
@@ -215,6 +270,10 @@ static struct model advance(struct model m, enum slot_event e)
     if (e == EVENT_READY)
         m.cur = READY;
     else if (e == EVENT_GONE)
+        m.cur = NONE;
+    else if ((e == EVENT_TRIP || e == EVENT_FINISH) && m.cur == NONE)
+        m.leaving = false;
+    else if (e == EVENT_TRIP || e == EVENT_FINISH)
         m.cur = NONE;
     else if (e == EVENT_NEXT_READY)
         m.next = READY;
@@ -244,7 +303,8 @@ static void check(const struct model *m)
     if (m->state == SLOT_DOWN)
         cr_assert(m->cur == NONE && m->next == NONE && !m->leaving && !m->timer);
     if (!m->timer && !m->leaving)
-        cr_assert(m->state == SLOT_DOWN || m->state == SLOT_UP, "%s waits for nothing", name);
+        cr_assert(m->state == SLOT_DOWN || m->state == SLOT_UP || m->state == SLOT_FINISHED,
+                  "%s waits for nothing", name);
 }
 
 static unsigned key(const struct model *m)

@@ -22,7 +22,7 @@ Test(socket_path, the_first_that_is_set_wins)
 Test(socket_path, nothing_is_guessed)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
-    struct socket_hints nothing = {0}, empty = {.runtime_dir = ""};
+    struct socket_hints nothing = {0}, empty = {.runtime_dir = "run"};
 
     cr_expect_eq(socket_path(&nothing, &out), -ENOENT);
     cr_expect_eq(socket_path(&empty, &out), -ENOENT);

@@ -146,3 +146,52 @@ Test(view, takes_anything)
         json_decref(status);
     }
 }
+
+static void expect_reload(const char *reload, const char *line)
+{
+    CLEANUP_BUF struct buf json = BUF_INIT, out = BUF_INIT;
+    const char *second;
+    json_t *status;
+
+    buf_printf(&json, "{'reload':%s}", reload);
+    status = parse(buf_str(&json));
+    view_print(&(struct view){.status = status, .now_s = 1000}, &out);
+    second = strchr(buf_str(&out), '\n') + 1;
+    cr_expect(str_after(second, line), "%s", second);
+    json_decref(status);
+}
+
+Test(view, says_what_is_known_of_the_reload)
+{
+    expect_reload("{'result':'none','reason':'','at':null,'duration_s':0}", "last reload: none\n");
+    expect_reload("{'result':'running','reason':'old','at':'1970-01-01T00:00:00Z','duration_s':2}",
+                  "last reload: running for 2.00s\n");
+    expect_reload("{'result':'ok','reason':'','at':'1970-01-01T00:16:00Z','duration_s':90}",
+                  "last reload: ok, 40s ago, took 1m30s\n");
+}
+
+/* The note that is made of how a worker ended. */
+static void expect_note(const char *last_exit, const char *note)
+{
+    CLEANUP_BUF struct buf json = BUF_INIT, out = BUF_INIT;
+    const char *title;
+    json_t *status;
+
+    buf_printf(&json, "{'pools':[{'slots':[{'last_exit':%s}]}]}", last_exit);
+    status = parse(buf_str(&json));
+    view_print(&(struct view){.status = status, .now_s = 1000}, &out);
+    title = strstr(buf_str(&out), "NOTE\n");
+    cr_expect(strstr(title, note), "%s: %s", last_exit, title);
+    json_decref(status);
+}
+
+Test(view, says_how_workers_ended)
+{
+    expect_note("{'reason':'exit','code':0,'at':'1970-01-01T00:16:30Z'}", "  exit 0 10s ago\n");
+    expect_note("{'reason':'signal','signal':'SEGV','at':'1970-01-01T00:16:30Z'}",
+                "  signal SEGV 10s ago\n");
+    expect_note("{'reason':'oom','signal':'KILL','at':'1970-01-01T00:16:30Z'}", "  oom 10s ago\n");
+    expect_note("{'reason':'reload','code':0,'at':'1970-01-01T00:16:30Z'}", "  -\n");
+    expect_note("{'reason':'manual','code':0,'at':'1970-01-01T00:16:30Z'}", "  -\n");
+    expect_note("{'reason':'exit','code':1,'at':'1970-01-01T00:00:00Z'}", "  -\n");
+}

@@ -4,10 +4,12 @@
  *   server [--NAME[=NUMBER]]...     see option_table
  *
  * Paths: /env and /fd show the environment and the descriptors that it was started with, /hang
- * stops it for good, /exit ends it, everything else gets the line above. */
+ * stops it for good, /exit ends it, /shutdown, /disconnect, /steer and /filter damage its sockets,
+ * everything else gets the line above. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -37,6 +39,7 @@ static struct {
     /* how it behaves */
     long notify, start_delay, crash_start, crash_after, never_ready, ignore_term, exit_code;
     long request_delay, serial, only_slot, grandchild, garbage, pings, mainpid, status;
+    long shutdown_at_term;
 } opt = {.fd = -1, .only_slot = -1};
 
 static const struct {
@@ -62,6 +65,7 @@ static const struct {
     {"pings", &opt.pings, false},                /* send WATCHDOG=1 this often, -1: always */
     {"mainpid", &opt.mainpid, false},            /* serve in a child, announced by MAINPID */
     {"status", &opt.status, false},              /* send a STATUS with control characters */
+    {"shutdown-at-term", &opt.shutdown_at_term, true}, /* shut the sockets down when told to stop */
 };
 
 struct connection {
@@ -319,12 +323,64 @@ static void __attribute__((noreturn)) answer_exit(struct text *t)
     _exit((int)opt.exit_code);
 }
 
+static void shut_down(void)
+{
+    for (int i = 0; i < server.nlisteners; i++)
+        shutdown(server.listeners[i], SHUT_RDWR);
+}
+
+static void answer_shutdown(struct text *t)
+{
+    shut_down();
+    answer_who(t);
+}
+
+static void answer_disconnect(struct text *t)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    for (int i = 0; i < server.nlisteners; i++)
+        if (connect(server.listeners[i], &nobody, sizeof(nobody)) != 0)
+            die("connect");
+    answer_who(t);
+}
+
+/* All new connections to the first socket, whoever's that is; or none at all to the own one. */
+static void attach_program(int option)
+{
+    struct sock_filter zero = {BPF_RET | BPF_K, 0, 0, 0};
+    struct sock_fprog program = {1, &zero};
+
+    for (int i = 0; i < server.nlisteners; i++)
+        if (setsockopt(server.listeners[i], SOL_SOCKET, option, &program, sizeof(program)) != 0)
+            die("setsockopt");
+}
+
+static void answer_steer(struct text *t)
+{
+    attach_program(SO_ATTACH_REUSEPORT_CBPF);
+    answer_who(t);
+}
+
+static void answer_filter(struct text *t)
+{
+    attach_program(SO_ATTACH_FILTER);
+    answer_who(t);
+}
+
 static const struct {
     const char *path;
     void (*answer)(struct text *t);
 } endpoints[] = {
-    {"GET /env ", answer_env},   {"GET /fd ", answer_fd}, {"GET /hang ", answer_hang},
-    {"GET /exit ", answer_exit}, {"", answer_who},
+    {"GET /env ", answer_env},
+    {"GET /fd ", answer_fd},
+    {"GET /hang ", answer_hang},
+    {"GET /exit ", answer_exit},
+    {"GET /shutdown ", answer_shutdown},
+    {"GET /disconnect ", answer_disconnect},
+    {"GET /steer ", answer_steer},
+    {"GET /filter ", answer_filter},
+    {"", answer_who},
 };
 
 static void send_all(int fd, const char *data, size_t len)
@@ -448,7 +504,7 @@ static void listener_readable(int fd)
     accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (accepted >= 0)
         connection_open(accepted);
-    else if (errno != EAGAIN && errno != ECONNABORTED)
+    else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINVAL) /* it was shut down */
         die("accept");
 }
 
@@ -458,6 +514,8 @@ static void listener_readable(int fd)
 static void drain(void)
 {
     accept_on_off(false);
+    if (opt.shutdown_at_term)
+        shut_down();
     server.draining = true;
     server.drain_end = now_ms() + DRAIN_MS;
     for (int i = 0; i < server.nlisteners; i++)
