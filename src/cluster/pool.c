@@ -24,8 +24,10 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->gen = generation_ref(gen);
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
+    probing_init(&p->probing, starts_due->loop, &p->discovery);
     standby_init(&p->standby, p);
     queues_init(p);
+    scaling_init(p);
     return p;
 }
 
@@ -34,8 +36,10 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    probing_free(&p->probing);
     standby_end(&p->standby);
     queues_stop(p);
+    scaling_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -80,6 +84,7 @@ static void trim(struct pool *p)
     if (n == p->nslots)
         return;
     p->nslots = n;
+    probing_shrink(&p->probing, n);
     generation_shrink(p->gen, n);
     discovery_shrink(&p->discovery, n);
 }
@@ -160,6 +165,7 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
         else
             hire(p, p->slots[i]);
     pool_steer(p);
+    scaling_changed(p);
     return 0;
 }
 
@@ -197,6 +203,7 @@ void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
         slot_post(p->slots[i], EVENT_START);
+    scaling_changed(p);
 }
 
 void pool_resume(struct pool *p)
@@ -208,12 +215,14 @@ void pool_resume(struct pool *p)
         steering_note(&p->discovery, p->gen, p->slots[i]);
     }
     pool_steer(p);
+    scaling_changed(p);
 }
 
 void pool_stop(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
     standby_update(&p->standby);
     post_all(p, EVENT_STOP);
 }
@@ -222,6 +231,7 @@ void pool_kill(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
     standby_update(&p->standby);
     post_all(p, EVENT_KILL);
 }
@@ -258,6 +268,7 @@ static void on_changed(void *data, struct slot *s)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
     queues_changed(p, s);
     steering_note(&p->discovery, p->gen, s);
+    probing_note(&p->probing, s);
     standby_note(&p->standby);
     if (!p->stopping)
         trim(p);

@@ -260,13 +260,15 @@ void progress_want(struct progress_client *c, const struct pool *pool, int from,
 
 static int step_up(const struct slot *s)
 {
-    static const int8_t steps[SLOT_NSTATES] = {
-        [SLOT_DOWN] = STEP_FAILED,    [SLOT_STARTING] = STEP_STARTING, [SLOT_PROVING] = STEP_READY,
-        [SLOT_UP] = STEP_DONE,        [SLOT_BACKOFF] = STEP_FAILED,    [SLOT_ENDING] = NOT_YET,
-        [SLOT_FAILING] = STEP_FAILED, [SLOT_REPLACING] = STEP_DONE,    [SLOT_SETTLING] = STEP_DONE,
-        [SLOT_HANDOVER] = STEP_DONE,  [SLOT_STOPPING] = STEP_FAILED};
-
-    return s ? steps[s->state] : STEP_FAILED;
+    if (!s || !slot_fsm_wanted_up(s->state))
+        return STEP_FAILED;
+    if (s->state == SLOT_STARTING)
+        return STEP_STARTING;
+    if (s->state == SLOT_PROVING)
+        return STEP_READY;
+    if (slot_fsm_serving(s->state) || s->state == SLOT_FINISHED)
+        return STEP_DONE;
+    return slot_fsm_leaving(s->state) ? NOT_YET : STEP_FAILED; /* backoff, broken */
 }
 
 static int step_down(const struct slot *s)
