@@ -25,6 +25,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
     standby_init(&p->standby, p);
+    pool_log_init(&p->log, p);
     queues_init(p);
     return p;
 }
@@ -35,6 +36,7 @@ void pool_free(struct pool *p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     standby_end(&p->standby);
+    pool_log_end(&p->log);
     queues_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
@@ -62,7 +64,7 @@ int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why)
         return why_fail_errno(why, -ENOMEM, "slots");
     p->slots = slots;
     for (int i = p->nslots; i < n; i++) {
-        slots[i] = slot_new(p->starts_due, &slot_ops, p, i, gen);
+        slots[i] = slot_new(p->starts_due, &slot_ops, p, &p->log, i, gen);
         if (!slots[i])
             return why_fail_errno(why, -ENOMEM, "slots");
         p->nslots = i + 1;
