@@ -48,11 +48,11 @@ static void count_lost(void)
     state.untold++;
 }
 
-/* Whether the line is on its way: written, or its begin is and the rest is kept. */
+/* Whether the line is on its way: written, or kept to be written when there is room. */
 static bool write_line(const struct buf *line)
 {
     return !line->failed && line->len <= LINE_MAX_BYTES &&
-           output_write(state.output, line->data, line->len) == 0;
+           output_write_first(state.output, line->data, line->len) == 0;
 }
 
 static void use_output(struct output *o, bool journal)

@@ -173,3 +173,16 @@ int output_write(struct output *o, const void *data, size_t len)
         buf_free(&o->rest); /* without memory the line is torn */
     return 0;
 }
+
+int output_write_first(struct output *o, const void *data, size_t len)
+{
+    int err = output_write(o, data, len);
+
+    if (err != -EAGAIN || o->watchers == 0 || o->rest.len + len > OUTPUT_WAITING_MAX)
+        return err;
+    buf_append(&o->rest, data, len);
+    if (!o->rest.failed)
+        return 0;
+    o->rest.failed = false; /* what is there is whole still */
+    return -ENOMEM;
+}

@@ -15,6 +15,8 @@
 /* A pipe takes so much as a whole or not at all, whoever else writes to it: pipe(7). */
 #define OUTPUT_ATOMIC_MAX 4096
 
+#define OUTPUT_WAITING_MAX 65536 /* bytes that may wait */
+
 /* write(2) in all but name: never waits, -1 and errno otherwise. */
 typedef ssize_t (*output_write_fn)(int fd, const void *data, size_t len);
 
@@ -24,7 +26,8 @@ struct output {
     output_write_fn write;
     dev_t dev;
     ino_t ino;
-    struct buf rest; /* of a line that went out in part */
+    struct buf rest;   /* of a line that went out in part, and lines that wait */
+    unsigned watchers; /* who will call output_flush() when there is room */
 };
 
 /* A reference of the output of STDOUT_FILENO or STDERR_FILENO: the same for all who ask, and one
@@ -42,6 +45,10 @@ bool output_is_same_file(const struct output *a, const struct output *b);
 /* Writes whole lines. 0: they are on their way. -EAGAIN: there is no room now; or another -errno of
  * write(2). Nothing was taken then. */
 int output_write(struct output *o, const void *data, size_t len);
+
+/* The same for a line that may wait for room, where somebody watches for it. Lines that wait go
+ * before those of output_write(), which may use up all the room there is. */
+int output_write_first(struct output *o, const void *data, size_t len);
 
 /* The rest of a line only. 0: there is none left. */
 int output_flush(struct output *o);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <strings.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -341,6 +342,23 @@ void sys_sanitize_descriptors(void)
         if (fcntl(fd, F_GETFD) < 0)
             open("/dev/null", O_RDWR); /* the lowest number that is free is `fd` */
     syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+}
+
+/* Where randomness cannot be had, which is in a sandbox only, what random(3) gives has to do. */
+char *sys_random_uuid(char out[static SYS_UUID_TEXT])
+{
+    unsigned char b[16];
+
+    if (getrandom(b, sizeof(b), GRND_NONBLOCK) != sizeof(b))
+        for (size_t i = 0; i < sizeof(b); i++)
+            b[i] = (unsigned char)random();
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+    snprintf(out, SYS_UUID_TEXT,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
+    return out;
 }
 
 static struct rlimit first_nofile;

@@ -76,6 +76,10 @@ ssize_t sys_receive_with_fd(int socket, void *data, size_t size, int *fd);
 /* Opens /dev/null on whichever of 0, 1, 2 is closed, and sets FD_CLOEXEC on everything above. */
 void sys_sanitize_descriptors(void);
 
+/* A random UUID (RFC 4122, version 4) as text; returns `out`. Never waits for randomness. */
+#define SYS_UUID_TEXT sizeof("01234567-89ab-4cde-8f01-23456789abcd")
+char *sys_random_uuid(char out[static SYS_UUID_TEXT]);
+
 /* Raises this process's soft limit of open files to the hard one, and puts back what it was (in a
  * child: programs that use select(2) rely on it; async-signal-safe). `first` is what it was before
  * another program in this process raised it, 0: none did. */

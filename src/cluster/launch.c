@@ -42,6 +42,7 @@ static int build_env(const struct worker_start *start, const char *notify_socket
     CLEANUP_FREE struct worker_env_listener *listeners =
         calloc(g->nlisteners + 1, sizeof(*listeners));
     CLEANUP_BUF struct buf env_file = BUF_INIT;
+    char uuid[SYS_UUID_TEXT];
 
     if (!listeners)
         return why_fail_errno(why, -ENOMEM, "environment");
@@ -73,6 +74,8 @@ static int build_env(const struct worker_start *start, const char *notify_socket
             .starts = start->starts,
             .notify_socket = notify_socket,
             .watchdog_usec = pool->watchdog_ms * 1000,
+            .unique = sys_random_uuid(uuid),
+            .captured = pool->output != OUTPUT_INHERIT,
         },
         env, why);
 }

@@ -4,6 +4,9 @@
 
 #include "cluster/discovery.h"
 #include "cluster/pool_log.h"
+#include "cluster/probing.h"
+#include "cluster/recycling.h"
+#include "cluster/scaling.h"
 #include "cluster/slot.h"
 #include "cluster/standby.h"
 #include "policy/histogram.h"
@@ -14,6 +17,8 @@ struct pool_ops {
     void (*changed)(void *data, struct pool *p);
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
     void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
+    /* the queues ask for `n` workers; nothing happens to it when that cannot be now */
+    void (*scale)(void *data, struct pool *p, int n);
     void (*start_failed)(void *data, struct pool *p, const struct spawn_error *error);
 };
 
@@ -23,16 +28,19 @@ struct pool {
     struct start_queue *starts_due;
     struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
     struct discovery discovery;
+    struct probing probing;
     struct slot **slots;
     int nslots;                          /* slots there are; more than wanted while some go down */
     int wanted;                          /* slots there should be */
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
     struct standby standby;
-    struct pool_log log;          /* about restarts */
+    struct pool_log log; /* about restarts */
+    struct recycling recycling;
     struct histogram start_times; /* from fork to ready */
     ev_timer retirement;          /* runs while slots wait for their queues to be empty */
     struct queues queues;
+    struct scaling scaling;
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */

@@ -222,6 +222,12 @@ static bool remove_gone(struct fdstore *s, const struct fdstore_list *now)
     return true;
 }
 
+/* An earlier program of this process may have stored another one. */
+static bool store_order(struct fdstore *s)
+{
+    return unstore(s, STORE_NAME_ORDER) && store(s, s->order_fd, STORE_NAME_ORDER);
+}
+
 static void tell_full(struct fdstore *s)
 {
     if (!s->told_full)
@@ -280,7 +286,7 @@ void fdstore_update(struct fdstore *s)
     s->pending = false;
     write_order(s);
     if (!s->stored_order)
-        s->stored_order = store(s, s->order_fd, STORE_NAME_ORDER);
+        s->stored_order = store_order(s);
     if (!s->pending)
         update_sockets(s);
 }

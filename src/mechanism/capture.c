@@ -221,13 +221,14 @@ static int open_stream(struct capture *c, enum output_stream stream,
     return 0;
 }
 
-static struct capture *capture_new(struct capture_hub *hub)
+static struct capture *capture_new(struct capture_hub *hub, bool drop)
 {
     struct capture *c = calloc(1, sizeof(*c));
 
     if (!c)
         return NULL;
     c->hub = hub;
+    c->drop = drop;
     ev_init(&c->deadline, on_deadline);
     c->deadline.data = c;
     for (int i = 0; i < OUTPUT_NSTREAMS; i++) {
@@ -236,7 +237,8 @@ static struct capture *capture_new(struct capture_hub *hub)
         s->capture = c;
         ev_io_init(&s->readable, on_readable, -1, EV_READ);
         s->readable.data = s;
-        sink_queue_init(&s->queue, &hub->sinks[i], &sink_ops);
+        sink_queue_init(&s->queue, &hub->sinks[i], drop ? SINK_BURST_MAX : SINK_QUEUE_MAX,
+                        &sink_ops);
     }
     c->next = hub->captures;
     c->place = &hub->captures;
@@ -250,7 +252,7 @@ int capture_open(struct capture_hub *hub, const struct capture_options *options,
                  const struct capture_ops *ops, void *data, struct capture **out,
                  int fds[OUTPUT_NSTREAMS])
 {
-    struct capture *c = capture_new(hub);
+    struct capture *c = capture_new(hub, options->drop);
     int err = c ? 0 : -ENOMEM;
 
     for (int i = 0; i < OUTPUT_NSTREAMS; i++) {
@@ -261,7 +263,6 @@ int capture_open(struct capture_hub *hub, const struct capture_options *options,
     if (err == 0) {
         c->ops = ops;
         c->data = data;
-        c->drop = options->drop;
         *out = c;
         return 0;
     }
@@ -309,13 +310,12 @@ int capture_resume(struct capture_hub *hub, const struct capture_options *option
                    const struct capture_ops *ops, void *data, const json_t *saved,
                    struct capture **out)
 {
-    struct capture *c = capture_new(hub);
+    struct capture *c = capture_new(hub, options->drop);
 
     if (!c)
         return -ENOMEM;
     c->ops = ops;
     c->data = data;
-    c->drop = options->drop;
     for (int i = 0; i < OUTPUT_NSTREAMS; i++)
         resume_stream(&c->streams[i], json_object_get(saved, keys[i]));
     *out = c;

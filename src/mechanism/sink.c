@@ -53,6 +53,12 @@ static void dequeue(struct sink *s, struct sink_queue *q)
     q->queued = false;
 }
 
+static void count_queue(struct sink_queue *q)
+{
+    q->sink->total += queued_bytes(q) - q->counted;
+    q->counted = queued_bytes(q);
+}
+
 static void forget_taken(struct sink_queue *q)
 {
     size_t left = queued_bytes(q);
@@ -81,6 +87,7 @@ static ssize_t write_batch(struct sink *s)
     if (err < 0)
         q->ops->lost(q, count_lines(lines, len));
     q->taken += len;
+    count_queue(q);
     dequeue(s, q);
     if (queued_bytes(q) > 0)
         enqueue(s, q);
@@ -88,6 +95,17 @@ static ssize_t write_batch(struct sink *s)
     if (!sink_queue_is_full(q))
         q->ops->room(q);
     return err < 0 ? 0 : (ssize_t)len;
+}
+
+static void wait_for_room(struct sink *s, bool on)
+{
+    if (on == sink_is_waiting(s))
+        return;
+    s->output->watchers += on ? 1u : -1u;
+    if (on)
+        ev_io_start(s->loop, &s->writable);
+    else
+        ev_io_stop(s->loop, &s->writable);
 }
 
 void sink_flush(struct sink *s)
@@ -101,10 +119,7 @@ void sink_flush(struct sink *s)
         done += n;
     }
     ev_prepare_stop(s->loop, &s->turn);
-    if (s->head || output_flush(s->output) == -EAGAIN)
-        ev_io_start(s->loop, &s->writable);
-    else
-        ev_io_stop(s->loop, &s->writable);
+    wait_for_room(s, s->head || output_flush(s->output) == -EAGAIN);
 }
 
 static void on_turn(struct ev_loop *loop UNUSED, ev_prepare *turn, int events UNUSED)
@@ -128,13 +143,13 @@ void sink_open(struct sink *s, struct ev_loop *loop, int fd)
 void sink_close(struct sink *s)
 {
     ev_prepare_stop(s->loop, &s->turn);
-    ev_io_stop(s->loop, &s->writable);
+    wait_for_room(s, false);
     output_unref(s->output);
 }
 
-void sink_queue_init(struct sink_queue *q, struct sink *s, const struct sink_ops *ops)
+void sink_queue_init(struct sink_queue *q, struct sink *s, size_t max, const struct sink_ops *ops)
 {
-    *q = (struct sink_queue){.sink = s, .ops = ops};
+    *q = (struct sink_queue){.sink = s, .max = max, .ops = ops};
 }
 
 bool sink_queue_is_empty(const struct sink_queue *q)
@@ -144,13 +159,16 @@ bool sink_queue_is_empty(const struct sink_queue *q)
 
 bool sink_queue_is_full(const struct sink_queue *q)
 {
-    return queued_bytes(q) >= SINK_QUEUE_MAX;
+    size_t max = q->sink->total < SINK_TOTAL_MAX ? q->max : SINK_QUEUE_MAX;
+
+    return queued_bytes(q) >= max;
 }
 
 void sink_send(struct sink_queue *q)
 {
     struct sink *s = q->sink;
 
+    count_queue(q);
     if (q->queued || sink_queue_is_empty(q))
         return;
     enqueue(s, q);
@@ -165,10 +183,11 @@ bool sink_is_waiting(const struct sink *s)
 
 void sink_drop(struct sink_queue *q)
 {
-    if (q->queued) {
+    if (q->queued)
         dequeue(q->sink, q);
+    if (!sink_queue_is_empty(q))
         q->ops->lost(q, count_lines(q->lines.data + q->taken, queued_bytes(q)));
-    }
     buf_free(&q->lines);
     q->taken = 0;
+    count_queue(q);
 }

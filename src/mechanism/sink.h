@@ -8,7 +8,11 @@
 
 #include "base/output.h"
 
-#define SINK_QUEUE_MAX 32768 /* bytes, from which on a queue is full */
+/* Bytes from which on a queue is full: for a writer that can wait, and for one that loses lines
+ * then; that one has more as long as all queues together hold less than SINK_TOTAL_MAX. */
+#define SINK_QUEUE_MAX 32768
+#define SINK_BURST_MAX 262144
+#define SINK_TOTAL_MAX 8388608
 
 struct sink_queue {
     struct buf lines; /* the owner appends whole lines and calls sink_send() */
@@ -17,7 +21,9 @@ struct sink_queue {
     struct sink *sink;
     const struct sink_ops *ops;
     struct sink_queue *next;
-    size_t taken; /* bytes of `lines` that are gone already */
+    size_t taken;   /* bytes of `lines` that are gone already */
+    size_t counted; /* bytes of `lines` that are in the sink's total */
+    size_t max;
     bool queued;
 };
 
@@ -34,13 +40,15 @@ struct sink {
     ev_prepare turn; /* lines of one turn of the loop go out together, at its end */
     ev_io writable;  /* runs while there is no room */
     struct sink_queue *head, **tail;
+    size_t total; /* bytes in all queues */
 };
 
 /* Lines go to STDOUT_FILENO or STDERR_FILENO. */
 void sink_open(struct sink *s, struct ev_loop *loop, int fd);
 void sink_close(struct sink *s); /* every queue must be empty */
 
-void sink_queue_init(struct sink_queue *q, struct sink *s, const struct sink_ops *ops);
+/* `max`: SINK_QUEUE_MAX or SINK_BURST_MAX. */
+void sink_queue_init(struct sink_queue *q, struct sink *s, size_t max, const struct sink_ops *ops);
 
 bool sink_queue_is_empty(const struct sink_queue *q);
 bool sink_queue_is_full(const struct sink_queue *q);

@@ -19,7 +19,10 @@ enum restart_reason {
     RESTART_OOM,  /* the kernel killed it for want of memory */
     RESTART_HANG, /* it no longer accepted connections */
     RESTART_WATCHDOG,
+    RESTART_PROBE,
     RESTART_START_TIMEOUT,
+    RESTART_MEMORY,   /* over max-memory */
+    RESTART_LIFETIME, /* over max-lifetime */
     RESTART_RELOAD,
     RESTART_MANUAL,
     RESTART_NREASONS

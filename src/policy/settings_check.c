@@ -1,6 +1,7 @@
 /* What one setting alone cannot tell: settings that contradict each other. */
 #include "policy/settings_edit.h"
 
+#include "policy/adoption.h"
 #include "policy/sockspec.h"
 
 /* The one of two settings to blame: what the user set last, a default never. */
@@ -51,6 +52,30 @@ static int check_command(const struct settings *s, const struct pool_settings *p
                     pool->name);
 }
 
+/* One is known and more than the other, which is known too. */
+static bool exceeds(int64_t a, int64_t b)
+{
+    return a != SETTING_AUTO && b != SETTING_AUTO && a > b;
+}
+
+static int check_workers(const struct settings *s, const struct pool_settings *pool,
+                         struct why *why)
+{
+    int64_t min_ready = pool->min_ready.percent ? SETTING_AUTO : pool->min_ready.value;
+
+    if (exceeds(min_ready, pool->workers))
+        return refuse_pair(s, pool, "min-ready", "at most", "workers", why);
+    if (exceeds(pool->min_workers, pool->workers))
+        return refuse_pair(s, pool, "min-workers", "at most", "workers", why);
+    if (exceeds(pool->workers, pool->max_workers))
+        return refuse_pair(s, pool, "workers", "at most", "max-workers", why);
+    if (exceeds(pool->min_workers, pool->max_workers))
+        return refuse_pair(s, pool, "min-workers", "at most", "max-workers", why);
+    if (exceeds(min_ready, pool->min_workers))
+        return refuse_pair(s, pool, "min-ready", "at most", "min-workers", why);
+    return 0;
+}
+
 static bool has_only_udp(const struct pool_settings *pool)
 {
     struct sockspec spec;
@@ -74,6 +99,34 @@ static int check_fallback(const struct settings *s, const struct pool_settings *
     return settings_blame(s, pool, row, *settings_source(s, pool, row), err, why);
 }
 
+static bool has_tcp(const struct pool_settings *pool)
+{
+    struct sockspec spec;
+
+    for (size_t i = 0; i < pool->listen.n; i++)
+        if (sockspec_parse(pool->listen.items[i], &spec, NULL) == 0 && !spec.udp &&
+            spec.kind <= SOCKSPEC_IP6)
+            return true;
+    return pool->adopt == ADOPTION_AUTO; /* the workers may bind one */
+}
+
+static int check_probe(const struct settings *s, const struct pool_settings *pool, struct why *why)
+{
+    const struct setting_info *row = settings_find("probe");
+    int err;
+
+    if (!settings_probes(pool))
+        return pool->ready != READY_PROBE
+                   ? 0
+                   : refuse_pair(s, pool, "ready", "something else with", "probe", why);
+    if (pool->accept == ACCEPT_SHARED)
+        return refuse_pair(s, pool, "accept", "per-worker with", "probe", why);
+    if (has_tcp(pool))
+        return 0;
+    err = why_fail(why, -EINVAL, "there is no TCP address in listen to probe");
+    return settings_blame(s, pool, row, *settings_source(s, pool, row), err, why);
+}
+
 static int check_pool(const struct settings *s, const struct pool_settings *pool, struct why *why)
 {
     int err = check_command(s, pool, why);
@@ -82,12 +135,13 @@ static int check_pool(const struct settings *s, const struct pool_settings *pool
         return err;
     if (pool->backoff_ms > pool->backoff_max_ms)
         return refuse_pair(s, pool, "backoff", "at most", "backoff-max", why);
-    if (pool->workers != SETTING_AUTO && !pool->min_ready.percent &&
-        pool->min_ready.value > pool->workers)
-        return refuse_pair(s, pool, "min-ready", "at most", "workers", why);
+    err = check_workers(s, pool, why);
+    if (err < 0)
+        return err;
     if (pool->ready == READY_DELAY && pool->ready_delay_ms >= pool->start_timeout_ms)
         return refuse_pair(s, pool, "ready-delay", "less than", "start-timeout", why);
-    return check_fallback(s, pool, why);
+    err = check_fallback(s, pool, why);
+    return err < 0 ? err : check_probe(s, pool, why);
 }
 
 /* --- Addresses --- */

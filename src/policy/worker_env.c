@@ -11,7 +11,7 @@
 /* --- The layers below what preforkd sets itself --- */
 
 /* Meant for the master alone: the protocols of its own service manager or of a Node.js parent, and
- * what a worker would take for its own. INVOCATION_ID and JOURNAL_STREAM stay true for workers. */
+ * what a worker would take for its own. INVOCATION_ID stays true for workers. */
 static bool is_for_master(const char *entry)
 {
     static const char *const prefixes[] = {
@@ -32,6 +32,16 @@ static int add_base(struct strv *envp, char *const *base)
         if (!is_for_master(*base) && strv_push(envp, *base) < 0)
             return -ENOMEM;
     return 0;
+}
+
+/* JOURNAL_STREAM stays true only for workers that write where the master does. */
+static int add_masters(struct strv *envp, const struct worker_env_input *in)
+{
+    int err = add_base(envp, in->base);
+
+    if (in->captured)
+        strv_env_unset(envp, "JOURNAL_STREAM");
+    return err;
 }
 
 static int add_user(struct strv *envp, const struct worker_env_input *in)
@@ -292,6 +302,37 @@ static int set_own(struct strv *envp, const struct worker_env_input *in)
     return strv_env_set(envp, "PREFORK_POOL", in->pool);
 }
 
+/* Whether the comma-separated attributes have one of this name. */
+static bool has_attribute(const char *list, const char *name)
+{
+    for (const char *at = list; *at; at += *at == ',') {
+        const char *rest;
+
+        at += strspn(at, " \t");
+        rest = str_after(at, name);
+        if (rest && rest[strspn(rest, " \t")] == '=')
+            return true;
+        at += strcspn(at, ",");
+    }
+    return false;
+}
+
+/* The instance among the workers of all services of that name, by the semantic conventions of
+ * OpenTelemetry. A pool's name needs no escaping. */
+static int set_telemetry(struct strv *envp, const struct worker_env_input *in)
+{
+    static const char variable[] = "OTEL_RESOURCE_ATTRIBUTES", name[] = "service.instance.id";
+    const char *given = strv_env_get(envp, variable);
+    struct buf list = BUF_INIT;
+
+    if (!in->unique || (given && has_attribute(given, name)))
+        return 0;
+    if (given && *given)
+        buf_printf(&list, "%s,", given);
+    buf_printf(&list, "%s=%s.%d.%s", name, in->pool, in->slot, in->unique);
+    return set_taken(envp, variable, &list);
+}
+
 static int set_all(struct worker_env *e, const struct worker_env_input *in)
 {
     int err = set_systemd(e, in);
@@ -302,6 +343,8 @@ static int set_all(struct worker_env *e, const struct worker_env_input *in)
         err = set_einhorn(&e->envp, in);
     if (err == 0)
         err = set_notify(e, in);
+    if (err == 0)
+        err = set_telemetry(&e->envp, in);
     return err < 0 ? err : set_own(&e->envp, in);
 }
 
@@ -332,7 +375,7 @@ static int build_argv(struct strv *argv, const struct worker_env_input *in)
 
 static int build(const struct worker_env_input *in, struct worker_env *out, struct why *why)
 {
-    int err = add_base(&out->envp, in->base);
+    int err = add_masters(&out->envp, in);
 
     if (err == 0)
         err = add_user(&out->envp, in);

@@ -28,6 +28,8 @@ struct worker_env_input {
     unsigned starts;           /* SERVER_STARTER_GENERATION: counts every start in the slot */
     const char *notify_socket; /* NULL: none */
     int64_t watchdog_usec;     /* 0: none */
+    const char *unique;        /* makes the worker's service.instance.id unlike any other */
+    bool captured;             /* its stdout and stderr are not those of the master */
 };
 
 struct worker_env {

@@ -370,8 +370,10 @@ class Systemd:
         if "FDSTOREREMOVE" in message and name in self.store:
             os.close(self.store.pop(name))
         if "FDSTORE" in message:
-            check(name not in self.store, f"{name} is stored twice")
             equal((message.get("FDPOLL"), len(fds)), ("0", 1), "FDPOLL and descriptors")
+            if name in self.store:
+                check(os.path.sameopenfile(fds[0], self.store[name]), f"another {name} is stored")
+                os.close(self.store[name])
             self.store[name] = fds[0]
 
     def forget(self):

@@ -117,6 +117,28 @@ static UNUSED bool link_is(pid_t pid, const char *name, const char *expected)
     return expected && streq(target, expected);
 }
 
+/* The descriptors of a process from 0 on; anything from `n` to 1023 must not be there. */
+struct expected_fds {
+    pid_t pid;
+    const char *targets[8]; /* NULL: whatever it is */
+    int n;
+};
+
+static UNUSED bool has_exactly(const void *data)
+{
+    const struct expected_fds *e = data;
+
+    for (int fd = 0; fd < 1024; fd++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "fd/%d", fd);
+        if (fd >= e->n ? !link_is(e->pid, name, NULL)
+                       : e->targets[fd] && !link_is(e->pid, name, e->targets[fd]))
+            return false;
+    }
+    return true;
+}
+
 /* Runs `play` in a process of its own; its result is the exit status. Privileges that the machine
  * does not give us are FORBIDDEN. */
 static UNUSED void expect_play(int (*play)(void *data), void *data)

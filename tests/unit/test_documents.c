@@ -352,6 +352,7 @@ static void build_env(struct worker_env *env)
             .starts = 1,
             .notify_socket = "@notify",
             .watchdog_usec = 1000000,
+            .unique = "0",
         },
         env, &why);
 

@@ -27,6 +27,22 @@ Test(settings_check, min_ready)
     settings_unref(WELL(.text = POOL "min-ready = 4096\n"));
 }
 
+Test(settings_check, bounds_of_workers)
+{
+    BADLY("web.conf:4: [pool:web] min-workers: min-workers '3' must be at most workers '2'",
+          .text = POOL "workers = 2\nmin-workers = 3\n");
+    BADLY("--workers: workers '5' must be at most max-workers '4'",
+          .text = POOL "max-workers = 4\n", .args = WORDS("-w5"));
+    BADLY("web.conf:4: [pool:web] max-workers: min-workers '3' must be at most max-workers '2'",
+          .text = POOL "min-workers = 3\nmax-workers = 2\n");
+    BADLY("web.conf:4: [pool:web] min-ready: min-ready '3' must be at most min-workers '2'",
+          .text = POOL "min-workers = 2\nmin-ready = 3\n");
+    settings_unref(WELL(.text = POOL "workers = 2\nmin-workers = 1\nmax-workers = 3\n"));
+    settings_unref(WELL(.text = POOL "workers = 2\nmin-workers = 2\nmax-workers = 2\n"));
+    settings_unref(WELL(.text = POOL "min-workers = 2\nmax-workers = 4096\nmin-ready = 2\n"));
+    settings_unref(WELL(.text = POOL "min-workers = 1\nmin-ready = 100%\n"));
+}
+
 Test(settings_check, fallback)
 {
     BADLY(
@@ -46,6 +62,23 @@ Test(settings_check, ready_delay)
           .text = POOL "ready = delay\nready-delay = 60s\n");
     settings_unref(WELL(.text = POOL "ready = notify\nready-delay = 60s\n"));
     settings_unref(WELL(.text = POOL "ready = delay\nready-delay = 59s\n"));
+}
+
+Test(settings_check, probe)
+{
+    BADLY("web.conf:3: [pool:web] ready: ready 'probe' must be something else with probe 'off'",
+          .text = POOL "ready = probe\n");
+    BADLY("web.conf:4: [pool:web] accept: accept 'shared' must be per-worker with probe '/'",
+          .text = POOL "probe = /\naccept = shared\n");
+    BADLY("web.conf:3: [pool:web] probe: there is no TCP address in listen to probe",
+          .text = POOL "probe = tcp\nadopt = off\n");
+    BADLY("web.conf:3: [pool:web] probe: there is no TCP address in listen to probe",
+          .text = POOL "probe = tcp\nadopt = listed\nlisten = udp:53\nlisten = unix:/x\n"
+                       "listen = systemd:web\n");
+    settings_unref(WELL(.text = POOL "probe = tcp\nready = probe\n"));
+    settings_unref(WELL(.text = POOL "probe = /x\nlisten = udp:53\nlisten = [::1]:80\n"
+                                     "adopt = off\n"));
+    settings_unref(WELL(.text = POOL "probe = off\nlisten = udp:53\nadopt = off\n"));
 }
 
 Test(settings_check, one_address_in_two_pools)

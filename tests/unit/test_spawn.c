@@ -29,28 +29,6 @@ static void expect_failure(const struct spawn_request *r, enum spawn_stage stage
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 127);
 }
 
-/* The descriptors of a process from 0 on; anything from `n` to 1023 must not be there. */
-struct expected_fds {
-    pid_t pid;
-    const char *targets[8]; /* NULL: whatever it is */
-    int n;
-};
-
-static bool has_exactly(const void *data)
-{
-    const struct expected_fds *e = data;
-
-    for (int fd = 0; fd < 1024; fd++) {
-        char name[32];
-
-        snprintf(name, sizeof(name), "fd/%d", fd);
-        if (fd >= e->n ? !link_is(e->pid, name, NULL)
-                       : e->targets[fd] && !link_is(e->pid, name, e->targets[fd]))
-            return false;
-    }
-    return true;
-}
-
 static char *temp_folder(void)
 {
     static char folder[64];

@@ -436,3 +436,18 @@ Test(sys, tells_who_may_bind_any_port)
     cr_expect_eq(status, 0);
     cr_expect_not(sys_may_bind_privileged(-1));
 }
+
+Test(sys, uuids_are_random_and_of_version_4)
+{
+    char a[SYS_UUID_TEXT], b[SYS_UUID_TEXT];
+
+    cr_expect_eq(strlen(sys_random_uuid(a)), 36);
+    cr_expect_neq(strcmp(a, sys_random_uuid(b)), 0);
+    for (size_t i = 0; i < 36; i++)
+        cr_expect(i == 8 || i == 13 || i == 18 || i == 23
+                      ? a[i] == '-'
+                      : strchr("0123456789abcdef", a[i]) != NULL,
+                  "%s", a);
+    cr_expect_eq(a[14], '4');
+    cr_expect(strchr("89ab", a[19]));
+}

@@ -524,3 +524,44 @@ Test(worker_env, the_input_is_not_changed)
     cr_expect_str_eq(settings_env.items[0], "A=b");
     cr_expect_str_eq(command.items[1], "{fd}");
 }
+
+Test(worker_env, telemetry_tells_workers_apart)
+{
+    static const struct {
+        const char *given, *expected;
+    } cases[] = {
+        {NULL, "service.instance.id=web.2.u"},
+        {"", "service.instance.id=web.2.u"},
+        {"a=b", "a=b,service.instance.id=web.2.u"},
+        {"a=b,service.instance.id=mine", "a=b,service.instance.id=mine"},
+        {"service.instance.id=mine", "service.instance.id=mine"},
+        {"a=b , service.instance.id =mine", "a=b , service.instance.id =mine"},
+        {"service.instance.idx=1", "service.instance.idx=1,service.instance.id=web.2.u"},
+        {"a=service.instance.id=b", "a=service.instance.id=b,service.instance.id=web.2.u"},
+        {",,", ",,,service.instance.id=web.2.u"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct worker_env_input in = input();
+
+        in.unique = "u";
+        strv_free(&settings_env);
+        if (cases[i].given)
+            strv_pushf(&settings_env, "OTEL_RESOURCE_ATTRIBUTES=%s", cases[i].given);
+        build(&in);
+        expect_env("OTEL_RESOURCE_ATTRIBUTES", cases[i].expected);
+    }
+}
+
+Test(worker_env, the_journal_reads_what_is_not_captured)
+{
+    char *base[] = {(char *)"JOURNAL_STREAM=8:1", NULL};
+    struct worker_env_input in = input();
+
+    in.base = base;
+    build(&in);
+    expect_env("JOURNAL_STREAM", "8:1");
+    in.captured = true;
+    build(&in);
+    expect_env("JOURNAL_STREAM", NULL);
+}
