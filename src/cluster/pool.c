@@ -24,6 +24,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->gen = generation_ref(gen);
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
+    probing_init(&p->probing, starts_due->loop, &p->discovery);
     standby_init(&p->standby, p);
     queues_init(p);
     scaling_init(p);
@@ -35,6 +36,7 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    probing_free(&p->probing);
     standby_end(&p->standby);
     queues_stop(p);
     scaling_stop(p);
@@ -82,6 +84,7 @@ static void trim(struct pool *p)
     if (n == p->nslots)
         return;
     p->nslots = n;
+    probing_shrink(&p->probing, n);
     generation_shrink(p->gen, n);
     discovery_shrink(&p->discovery, n);
 }
@@ -265,6 +268,7 @@ static void on_changed(void *data, struct slot *s)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
     queues_changed(p, s);
     steering_note(&p->discovery, p->gen, s);
+    probing_note(&p->probing, s);
     standby_note(&p->standby);
     if (!p->stopping)
         trim(p);

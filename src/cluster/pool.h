@@ -3,6 +3,7 @@
 #define PREFORKD_CLUSTER_POOL_H
 
 #include "cluster/discovery.h"
+#include "cluster/probing.h"
 #include "cluster/scaling.h"
 #include "cluster/slot.h"
 #include "cluster/standby.h"
@@ -25,6 +26,7 @@ struct pool {
     struct start_queue *starts_due;
     struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
     struct discovery discovery;
+    struct probing probing;
     struct slot **slots;
     int nslots;                          /* slots there are; more than wanted while some go down */
     int wanted;                          /* slots there should be */

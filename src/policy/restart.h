@@ -18,6 +18,7 @@ enum restart_reason {
     RESTART_SIGNAL,
     RESTART_HANG, /* it no longer accepted connections */
     RESTART_WATCHDOG,
+    RESTART_PROBE,
     RESTART_START_TIMEOUT,
     RESTART_RELOAD,
     RESTART_MANUAL,

@@ -30,12 +30,13 @@ enum on_breaker { ON_BREAKER_HOLD, ON_BREAKER_EXIT };
 enum fallback_mode { FALLBACK_OFF, FALLBACK_503 };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
-enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
+enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY, READY_PROBE };
 
 /* C type of each value type */
 typedef char *setting_STRING;          /* NULL: unset */
 typedef char *setting_ACCOUNT;         /* a user's or group's name or number; NULL: unset */
 typedef char *setting_HEALTH;          /* "auto", "off", or an address for sockspec_parse() */
+typedef char *setting_PROBE;           /* "off", "tcp", or the path of a request */
 typedef char *setting_CONTROL;         /* "auto", "off", or an absolute path */
 typedef struct strv setting_WORDS;     /* split like a shell does; one occurrence only */
 typedef struct strv setting_LIST;      /* one item an occurrence: NAME=VALUE */
@@ -66,6 +67,7 @@ enum setting_type_id {
     SETTING_STRING,
     SETTING_ACCOUNT,
     SETTING_HEALTH,
+    SETTING_PROBE,
     SETTING_CONTROL,
     SETTING_WORDS,
     SETTING_LIST,
