@@ -110,8 +110,9 @@ def crash_by_request(life):
 def damage(path):
     def action(life):
         life.may_lose += 2 * CLIENTS  # what waits in the queue of a socket that is shut down
-        if life.workers == 1:  # for a moment nobody listens
-            life.may_refuse += CLIENTS
+        if life.workers == 1:  # for a moment nobody listens, and the load catches up
+            life.may_refuse += RATE
+            life.may_lose += RATE
         try:
             ask(life.master.address(), path, 5)
         except CUT_OFF:
