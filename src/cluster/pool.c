@@ -26,6 +26,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->retirement.data = p;
     probing_init(&p->probing, starts_due->loop, &p->discovery);
     standby_init(&p->standby, p);
+    recycling_init(&p->recycling, p);
     queues_init(p);
     scaling_init(p);
     return p;
@@ -38,6 +39,7 @@ void pool_free(struct pool *p)
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     probing_free(&p->probing);
     standby_end(&p->standby);
+    recycling_end(&p->recycling);
     queues_stop(p);
     scaling_stop(p);
     for (int i = 0; i < p->nslots; i++)
@@ -178,6 +180,7 @@ void pool_settle(struct pool *p)
 {
     pool_steer(p);
     standby_update(&p->standby);
+    recycling_update(&p->recycling);
 }
 
 void pool_set_generation(struct pool *p, struct generation *gen)
@@ -218,21 +221,25 @@ void pool_resume(struct pool *p)
     scaling_changed(p);
 }
 
-void pool_stop(struct pool *p)
+/* The pool goes down: what is done for one that serves is over. */
+static void settle_down(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     scaling_stop(p);
     standby_update(&p->standby);
+    recycling_update(&p->recycling);
+}
+
+void pool_stop(struct pool *p)
+{
+    settle_down(p);
     post_all(p, EVENT_STOP);
 }
 
 void pool_kill(struct pool *p)
 {
-    p->stopping = true;
-    ev_timer_stop(p->starts_due->loop, &p->retirement);
-    scaling_stop(p);
-    standby_update(&p->standby);
+    settle_down(p);
     post_all(p, EVENT_KILL);
 }
 
@@ -250,6 +257,7 @@ static void on_outcome(void *data, struct slot *s, bool ok)
 {
     struct pool *p = data;
 
+    recycling_outcome(&p->recycling, s->index, ok);
     p->ops->outcome(p->data, p, s->index, ok);
 }
 

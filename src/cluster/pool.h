@@ -4,6 +4,7 @@
 
 #include "cluster/discovery.h"
 #include "cluster/probing.h"
+#include "cluster/recycling.h"
 #include "cluster/scaling.h"
 #include "cluster/slot.h"
 #include "cluster/standby.h"
@@ -33,6 +34,7 @@ struct pool {
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
     struct standby standby;
+    struct recycling recycling;
     struct histogram start_times; /* from fork to ready */
     ev_timer retirement;          /* runs while slots wait for their queues to be empty */
     struct queues queues;

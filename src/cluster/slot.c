@@ -561,9 +561,10 @@ bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
 
 int64_t slot_start_wait_ms(const struct slot *s)
 {
-    int64_t ms = s->state == SLOT_BACKOFF ? s->timer_ms - clock_ms() : 0;
+    bool waits = s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN;
+    int64_t ms = s->timer_ms - clock_ms();
 
-    return ms > 0 ? ms : 0;
+    return waits && ms > 0 ? ms : 0;
 }
 
 void slot_signal(struct slot *s, int signo)

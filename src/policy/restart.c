@@ -26,6 +26,8 @@ static const char *const names[RESTART_NREASONS] = {
     [RESTART_WATCHDOG] = "watchdog",
     [RESTART_PROBE] = "probe",
     [RESTART_START_TIMEOUT] = "start_timeout",
+    [RESTART_MEMORY] = "memory",
+    [RESTART_LIFETIME] = "lifetime",
     [RESTART_RELOAD] = "reload",
     [RESTART_MANUAL] = "manual",
 };

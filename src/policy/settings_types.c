@@ -625,6 +625,8 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     LIST(LISTEN, listen_parse, list_print, true),
     NUMBER(DURATION, TIME_FORM, NULL, duration),
     NUMBER(DURATION_AUTO, TIME_FORM, "auto", duration),
+    NUMBER(DURATION_OFF, TIME_FORM, "off", duration),
+    NUMBER(SIZE_OFF, "a size such as 512M or 1G", "off", size),
     NUMBER(INT, "a whole number", NULL, int),
     NUMBER(INT_AUTO, "a whole number", "auto", int),
     NUMBER(INT_INHERIT, "a whole number", "inherit", int),

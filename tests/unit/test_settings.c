@@ -90,6 +90,8 @@ static const struct sample {
     {"min-ready", {"2", "1%", "100%"}, "0%", "'0%' is out of range (1..4096, or 1%..100%)"},
     {"hang-timeout", {"0", "5s", "1d"}, "2d", "'2d' is out of range (0..1d)"},
     {"watchdog", {"1ms", "30s", "1d"}, "2d", "'2d' is out of range (0..1d)"},
+    {"max-memory", {"1M", "off", "2G"}, "4K", "'4K' is out of range (1M..1024T, or off)"},
+    {"max-lifetime", {"1s", "off", "1h"}, "0", "'0' is out of range (1s..365d, or off)"},
     {"reload-batch", {"2", "25%", "4096"}, "4097", "'4097' is out of range (1..4096, or 1%..100%)"},
     {"probe",
      {"/healthz?x=1", "tcp", "/"},
