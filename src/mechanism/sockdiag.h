@@ -7,6 +7,7 @@
 
 struct sockdiag_socket {
     int family;
+    int state; /* as TCP_LISTEN and the like of the kernel */
     bool v6only;
     uint16_t port;
     uint32_t interface; /* bound to this one only; 0: to none */
@@ -39,6 +40,11 @@ int sockdiag_each(bool udp, uint16_t port,
  * socket. */
 int sockdiag_connections(int family, uint16_t port,
                          void (*visit)(const struct sockdiag_socket *s, void *data), void *data);
+
+/* The inode of the socket at the other end of a TCP connection within this network namespace; 0 as
+ * long as nobody has accepted it. -ENOENT: there is none any more; -errno where the question is
+ * refused. */
+int sockdiag_peer_inode(int fd, uint64_t *inode);
 
 /* Appends its address as the settings write it: "0.0.0.0:8080", "*:8080" (IPv6 and IPv4 by one
  * socket), "[::1]:8080"; without "udp:", which it does not know. */
