@@ -204,6 +204,15 @@ static void post_all(struct pool *p, enum slot_event event)
         slot_post(p->slots[i], event);
 }
 
+/* Everybody who goes by what a slot does. */
+static void note(struct pool *p, struct slot *s)
+{
+    queues_changed(p, s);
+    steering_note(&p->discovery, p->gen, s);
+    probing_note(&p->probing, s);
+    standby_note(&p->standby);
+}
+
 void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
@@ -216,10 +225,9 @@ void pool_resume(struct pool *p)
     for (int i = 0; i < p->nslots; i++) {
         if (p->slots[i]->retiring_ms > 0)
             watch_retirement(p);
-        queues_changed(p, p->slots[i]);
-        steering_note(&p->discovery, p->gen, p->slots[i]);
+        note(p, p->slots[i]);
     }
-    pool_steer(p);
+    pool_settle(p);
     scaling_changed(p);
 }
 
@@ -276,10 +284,7 @@ static void on_changed(void *data, struct slot *s)
         discovery_tidy(&p->discovery, s->index);
     else if (s->state == SLOT_UP && !s->leaving)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
-    queues_changed(p, s);
-    steering_note(&p->discovery, p->gen, s);
-    probing_note(&p->probing, s);
-    standby_note(&p->standby);
+    note(p, s);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);

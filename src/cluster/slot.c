@@ -551,6 +551,7 @@ void slot_free(struct slot *s)
     ev_timer_stop(s->loop, &s->timer);
     start_queue_remove(s->starts_due, &s->start);
     generation_unref(s->wanted);
+    accept_census_end(&s->queue.census);
     forget_output(s);
     free(s);
 }
