@@ -229,6 +229,13 @@ static void on_changed(void *data, struct pool *p UNUSED)
     c->ops->changed(c->data);
 }
 
+static void on_scale(void *data, struct pool *p, int n)
+{
+    struct cluster *c = data;
+
+    c->ops->scale(c->data, p, n);
+}
+
 static void on_outcome(void *data, struct pool *p, int slot, bool ok)
 {
     struct cluster *c = data;
@@ -260,6 +267,7 @@ static void on_start_failed(void *data, struct pool *p, const struct spawn_error
 static const struct pool_ops pool_ops = {
     .changed = on_changed,
     .outcome = on_outcome,
+    .scale = on_scale,
     .ready = on_ready,
     .start_failed = on_start_failed,
 };

@@ -176,6 +176,28 @@ static const struct adopt_filter *get_filter(struct generation_means *means)
     return means->filter;
 }
 
+static int within(int n, int min, int max)
+{
+    return n < min ? min : n > max ? max : n;
+}
+
+static void count_workers(struct generation *g)
+{
+    int64_t workers = g->pool->workers, min = g->pool->min_workers, max = g->pool->max_workers;
+    int n = workers == SETTING_AUTO ? cpus_probe() : (int)workers;
+
+    g->workers = within(n, min == SETTING_AUTO ? n : (int)min, max == SETTING_AUTO ? n : (int)max);
+    g->min_workers = min == SETTING_AUTO ? g->workers : (int)min;
+    g->max_workers = max == SETTING_AUTO ? g->workers : (int)max;
+    g->bounded = min != SETTING_AUTO || max != SETTING_AUTO;
+}
+
+void generation_keep_workers(struct generation *g, int now)
+{
+    if (g->min_workers < g->max_workers)
+        g->workers = within(now, g->min_workers, g->max_workers);
+}
+
 int generation_open(struct settings *settings, size_t index, unsigned number,
                     const struct generation *previous, struct generation_means *means, int nslots,
                     struct generation **out, struct why *why)
@@ -193,7 +215,7 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     g->watch = means->watch;
     g->losses = losses_ref(previous);
     g->filter = g->pool->adopt == ADOPTION_OFF ? NULL : get_filter(means);
-    g->workers = g->pool->workers == SETTING_AUTO ? cpus_probe() : (int)g->pool->workers;
+    count_workers(g);
     if (nslots == 0)
         nslots = g->workers;
     r = g->losses ? 0 : why_fail_errno(why, -ENOMEM, "generation");

@@ -23,8 +23,10 @@ struct generation {
     unsigned number;
     struct settings *settings; /* keeps `pool` alive */
     const struct pool_settings *pool;
-    int workers; /* what `workers` means here and now */
-    bool ran;    /* a worker of it came to run its program: the command is sound */
+    int workers;                  /* what `workers` means here and now */
+    int min_workers, max_workers; /* the queues decide between them */
+    bool bounded;                 /* one of them was set: nobody goes beyond */
+    bool ran;                     /* a worker of it came to run its program: the command is sound */
     struct listener **listeners;
     size_t nlisteners;
     struct spawn_user user;
@@ -61,6 +63,9 @@ struct generation_means {
 int generation_open(struct settings *settings, size_t index, unsigned number,
                     const struct generation *previous, struct generation_means *means, int nslots,
                     struct generation **out, struct why *why);
+
+/* A pool whose queues decide keeps its number of workers at a reload, within the new bounds. */
+void generation_keep_workers(struct generation *g, int now);
 
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g); /* NULL is allowed */

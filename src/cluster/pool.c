@@ -26,6 +26,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->retirement.data = p;
     standby_init(&p->standby, p);
     queues_init(p);
+    scaling_init(p);
     return p;
 }
 
@@ -36,6 +37,7 @@ void pool_free(struct pool *p)
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     standby_end(&p->standby);
     queues_stop(p);
+    scaling_stop(p);
     for (int i = 0; i < p->nslots; i++)
         slot_free(p->slots[i]);
     free(p->slots);
@@ -160,6 +162,7 @@ int pool_set_workers(struct pool *p, int n, struct why *why)
         else
             hire(p, p->slots[i]);
     pool_steer(p);
+    scaling_changed(p);
     return 0;
 }
 
@@ -197,6 +200,7 @@ void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
         slot_post(p->slots[i], EVENT_START);
+    scaling_changed(p);
 }
 
 void pool_resume(struct pool *p)
@@ -208,12 +212,14 @@ void pool_resume(struct pool *p)
         steering_note(&p->discovery, p->gen, p->slots[i]);
     }
     pool_steer(p);
+    scaling_changed(p);
 }
 
 void pool_stop(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
     standby_update(&p->standby);
     post_all(p, EVENT_STOP);
 }
@@ -222,6 +228,7 @@ void pool_kill(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    scaling_stop(p);
     standby_update(&p->standby);
     post_all(p, EVENT_KILL);
 }

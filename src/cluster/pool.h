@@ -3,6 +3,7 @@
 #define PREFORKD_CLUSTER_POOL_H
 
 #include "cluster/discovery.h"
+#include "cluster/scaling.h"
 #include "cluster/slot.h"
 #include "cluster/standby.h"
 #include "policy/histogram.h"
@@ -13,6 +14,8 @@ struct pool_ops {
     void (*changed)(void *data, struct pool *p);
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
     void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
+    /* the queues ask for `n` workers; nothing happens to it when that cannot be now */
+    void (*scale)(void *data, struct pool *p, int n);
     void (*start_failed)(void *data, struct pool *p, const struct spawn_error *error);
 };
 
@@ -31,6 +34,7 @@ struct pool {
     struct histogram start_times; /* from fork to ready */
     ev_timer retirement;          /* runs while slots wait for their queues to be empty */
     struct queues queues;
+    struct scaling scaling;
 };
 
 /* A pool without slots; takes a reference of `gen`. NULL: out of memory. */

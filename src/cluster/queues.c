@@ -140,7 +140,7 @@ void queues_rescue(struct pool *p, struct slot *s)
 
 static bool stays_down(const struct slot *s)
 {
-    return s->state == SLOT_BACKOFF;
+    return s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN;
 }
 
 static void rescue_all(struct pool *p)
@@ -162,6 +162,7 @@ void queues_changed(struct pool *p, struct slot *s)
         return;
     q->pid = pid;
     q->masked = q->sampled = false;
+    q->waiting = 0;
     q->hang = (struct hang){0};
     if (pid) {
         begin(p, q);
@@ -437,6 +438,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
     }
     if (!look_at_all(p))
         ev_timer_stop(loop, timer);
+    scaling_sample(p);
 }
 
 void queues_init(struct pool *p)

@@ -18,7 +18,7 @@ static bool is_needed(const struct pool *p)
     if (p->gen->pool->fallback == FALLBACK_OFF || p->stopping)
         return false;
     for (int i = 0; i < p->nslots; i++)
-        if (slot_is_ready(p->slots[i]))
+        if (slot_is_serving(p->slots[i]))
             return false;
     return true;
 }

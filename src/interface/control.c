@@ -194,7 +194,7 @@ static void answer_scale(void *data, const struct http_request *request, struct 
         return;
     r = scale_parse(text, p->wanted, &n, &why);
     if (r == 0)
-        r = scale_check(c->status, n, &why);
+        r = scale_check(c->status, p, n, &why);
     if (r < 0) {
         fail(reply, status_of(r), why.text);
         return;

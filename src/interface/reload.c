@@ -276,10 +276,12 @@ static int prepare_pool(struct reload *r, size_t index, struct why *why)
     if (result < 0)
         return result;
     plan->next = next;
-    if (pool)
+    if (pool) {
         plan->old = generation_ref(pool->gen);
-    else
+        generation_keep_workers(next, pool->wanted);
+    } else {
         pool = cluster_new_pool(c, next);
+    }
     if (!pool)
         return why_fail_errno(why, -ENOMEM, "pool");
     plan->pool = pool;

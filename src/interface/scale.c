@@ -18,13 +18,19 @@ int scale_parse(const char *text, int now, int *n, struct why *why)
     return 0;
 }
 
-int scale_check(const struct status *s, int n, struct why *why)
+int scale_check(const struct status *s, const struct pool *p, int n, struct why *why)
 {
+    const struct generation *g = p->gen;
     int r = status_check_idle(s, why);
 
-    if (r == 0 && (n < 1 || n > WORKERS_MAX))
-        r = why_fail(why, -ERANGE, "workers stay within 1..%d", WORKERS_MAX);
-    return r;
+    if (r < 0)
+        return r;
+    if (n < 1 || n > WORKERS_MAX)
+        return why_fail(why, -ERANGE, "workers stay within 1..%d", WORKERS_MAX);
+    if (g->bounded && (n < g->min_workers || n > g->max_workers))
+        return why_fail(why, -ERANGE, "workers stay within %d..%d (min-workers, max-workers)",
+                        g->min_workers, g->max_workers);
+    return 0;
 }
 
 int scale_pool(struct pool *p, int n, struct why *why)

@@ -10,7 +10,7 @@ int scale_parse(const char *text, int now, int *n, struct why *why);
 
 /* Whether it may be `n` now: 0, -EBUSY during a reload, restart or stop, -ERANGE; with the reason.
  */
-int scale_check(const struct status *s, int n, struct why *why);
+int scale_check(const struct status *s, const struct pool *p, int n, struct why *why);
 
 /* Makes it so until the next reload, and tells the log. What new slots' sockets say, with the
  * reason. */

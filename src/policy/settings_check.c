@@ -51,6 +51,30 @@ static int check_command(const struct settings *s, const struct pool_settings *p
                     pool->name);
 }
 
+/* One is known and more than the other, which is known too. */
+static bool exceeds(int64_t a, int64_t b)
+{
+    return a != SETTING_AUTO && b != SETTING_AUTO && a > b;
+}
+
+static int check_workers(const struct settings *s, const struct pool_settings *pool,
+                         struct why *why)
+{
+    int64_t min_ready = pool->min_ready.percent ? SETTING_AUTO : pool->min_ready.value;
+
+    if (exceeds(min_ready, pool->workers))
+        return refuse_pair(s, pool, "min-ready", "at most", "workers", why);
+    if (exceeds(pool->min_workers, pool->workers))
+        return refuse_pair(s, pool, "min-workers", "at most", "workers", why);
+    if (exceeds(pool->workers, pool->max_workers))
+        return refuse_pair(s, pool, "workers", "at most", "max-workers", why);
+    if (exceeds(pool->min_workers, pool->max_workers))
+        return refuse_pair(s, pool, "min-workers", "at most", "max-workers", why);
+    if (exceeds(min_ready, pool->min_workers))
+        return refuse_pair(s, pool, "min-ready", "at most", "min-workers", why);
+    return 0;
+}
+
 static bool has_only_udp(const struct pool_settings *pool)
 {
     struct sockspec spec;
@@ -82,9 +106,9 @@ static int check_pool(const struct settings *s, const struct pool_settings *pool
         return err;
     if (pool->backoff_ms > pool->backoff_max_ms)
         return refuse_pair(s, pool, "backoff", "at most", "backoff-max", why);
-    if (pool->workers != SETTING_AUTO && !pool->min_ready.percent &&
-        pool->min_ready.value > pool->workers)
-        return refuse_pair(s, pool, "min-ready", "at most", "workers", why);
+    err = check_workers(s, pool, why);
+    if (err < 0)
+        return err;
     if (pool->ready == READY_DELAY && pool->ready_delay_ms >= pool->start_timeout_ms)
         return refuse_pair(s, pool, "ready-delay", "less than", "start-timeout", why);
     return check_fallback(s, pool, why);

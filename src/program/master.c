@@ -253,7 +253,7 @@ static void on_scale(struct master *m, const struct signals_event *e)
     int n = p->wanted + (e->signo == SIGTTIN ? 1 : -1);
     struct why why;
 
-    if (scale_check(&m->status, n, &why) < 0)
+    if (scale_check(&m->status, p, n, &why) < 0)
         log_warn(LOG_NOBODY, "%s: ignored: %s", sys_signal_name(e->signo), why.text);
     else
         scale_pool(p, n, &why);
@@ -413,9 +413,21 @@ static const struct reload_ops reload_ops = {
 
 static const struct restart_ops restart_ops = {.step = on_restart_step, .ended = on_restart_ended};
 
+static void on_scale_wanted(void *data, struct pool *p, int n)
+{
+    struct master *m = data;
+    struct why why;
+
+    if (scale_check(&m->status, p, n, &why) < 0)
+        log_debug(&(struct log_who){.pool = pool_name(p), .slot = -1}, "not now: %s", why.text);
+    else
+        scale_pool(p, n, &why);
+}
+
 static const struct cluster_ops cluster_ops = {
     .changed = settle_later,
     .outcome = on_outcome,
+    .scale = on_scale_wanted,
     .ready = on_worker_ready,
     .stranger_gone = on_stranger_gone,
     .cannot_start = on_cannot_start,

@@ -48,6 +48,8 @@ static const struct sample {
      "much",
      "'much' is not a size such as 4096, 512M, 1G or unlimited (0..unlimited, or inherit)"},
     {"workers", {"2", "3", "4096"}, "0", "'0' is out of range (1..4096, or auto)"},
+    {"min-workers", {"2", "2", "3"}, "0", "'0' is out of range (1..4096, or auto)"},
+    {"max-workers", {"4", "8", "4096"}, "4097", "'4097' is out of range (1..4096, or auto)"},
     {"listen",
      {"8080", "127.0.0.1:0", "unix:/run/x.sock"},
      "70000",

@@ -27,6 +27,22 @@ Test(settings_check, min_ready)
     settings_unref(WELL(.text = POOL "min-ready = 4096\n"));
 }
 
+Test(settings_check, bounds_of_workers)
+{
+    BADLY("web.conf:4: [pool:web] min-workers: min-workers '3' must be at most workers '2'",
+          .text = POOL "workers = 2\nmin-workers = 3\n");
+    BADLY("--workers: workers '5' must be at most max-workers '4'",
+          .text = POOL "max-workers = 4\n", .args = WORDS("-w5"));
+    BADLY("web.conf:4: [pool:web] max-workers: min-workers '3' must be at most max-workers '2'",
+          .text = POOL "min-workers = 3\nmax-workers = 2\n");
+    BADLY("web.conf:4: [pool:web] min-ready: min-ready '3' must be at most min-workers '2'",
+          .text = POOL "min-workers = 2\nmin-ready = 3\n");
+    settings_unref(WELL(.text = POOL "workers = 2\nmin-workers = 1\nmax-workers = 3\n"));
+    settings_unref(WELL(.text = POOL "workers = 2\nmin-workers = 2\nmax-workers = 2\n"));
+    settings_unref(WELL(.text = POOL "min-workers = 2\nmax-workers = 4096\nmin-ready = 2\n"));
+    settings_unref(WELL(.text = POOL "min-workers = 1\nmin-ready = 100%\n"));
+}
+
 Test(settings_check, fallback)
 {
     BADLY(
