@@ -6,6 +6,7 @@ import random
 import sys
 
 endpoints = []
+serving = set()  # asyncio itself keeps no reference
 
 
 async def copy(reader, writer):
@@ -19,15 +20,17 @@ async def copy(reader, writer):
 
 
 async def serve(reader, writer):
+    serving.add(asyncio.current_task())
     try:
         host, port = random.choice(endpoints).rsplit(":", 1)
         there = await asyncio.open_connection(host, int(port))
     except (IndexError, OSError):
         writer.transport.abort()  # the client sees a reset, as from a refusing endpoint
-        return
-    await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
-    for end in (there[1], writer):
-        end.close()
+    else:
+        await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+        there[1].close()
+        writer.close()
+    serving.discard(asyncio.current_task())
 
 
 async def main():

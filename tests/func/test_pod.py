@@ -214,7 +214,7 @@ def test_rolling_updates():
         pod = Pod(number, spec)
         pod.run_until_ready()
         service.add(pod)
-    with Hammer(f"127.0.0.1:{service.port}", clients=4) as load:
+    with Hammer(f"127.0.0.1:{service.port}", clients=4, seconds=600) as load:
         for _ in range(UPDATES):
             for old in list(service.pods):  # maxSurge 1, maxUnavailable 0
                 number += 1
