@@ -35,12 +35,13 @@ static bool is_among(const uint64_t *inodes, size_t n, uint64_t inode)
 }
 
 /* In the kernel's order first, then those that are in no group. */
-static void save_sockets(struct handover *h, json_t *out, const struct listener *l, int nslots,
+static void save_sockets(struct handover *h, json_t *out, struct listener *l, int nslots,
                          bool discovered)
 {
     uint64_t order[SOCKETS_MAX];
     size_t n = listener_order(l, order, SOCKETS_MAX);
 
+    listener_release(l);
     if (listener_is_shared(l)) {
         add_socket(h, out, l, -1, discovered);
         return;

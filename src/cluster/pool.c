@@ -24,7 +24,9 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->gen = generation_ref(gen);
     ev_init(&p->retirement, on_retirement);
     p->retirement.data = p;
+    probing_init(&p->probing, starts_due->loop, &p->discovery);
     standby_init(&p->standby, p);
+    recycling_init(&p->recycling, p);
     queues_init(p);
     scaling_init(p);
     return p;
@@ -35,7 +37,9 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
+    probing_free(&p->probing);
     standby_end(&p->standby);
+    recycling_end(&p->recycling);
     queues_stop(p);
     scaling_stop(p);
     for (int i = 0; i < p->nslots; i++)
@@ -82,6 +86,7 @@ static void trim(struct pool *p)
     if (n == p->nslots)
         return;
     p->nslots = n;
+    probing_shrink(&p->probing, n);
     generation_shrink(p->gen, n);
     discovery_shrink(&p->discovery, n);
 }
@@ -175,6 +180,7 @@ void pool_settle(struct pool *p)
 {
     pool_steer(p);
     standby_update(&p->standby);
+    recycling_update(&p->recycling);
 }
 
 void pool_set_generation(struct pool *p, struct generation *gen)
@@ -196,6 +202,15 @@ static void post_all(struct pool *p, enum slot_event event)
         slot_post(p->slots[i], event);
 }
 
+/* Everybody who goes by what a slot does. */
+static void note(struct pool *p, struct slot *s)
+{
+    queues_changed(p, s);
+    steering_note(&p->discovery, p->gen, s);
+    probing_note(&p->probing, s);
+    standby_note(&p->standby);
+}
+
 void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
@@ -208,28 +223,31 @@ void pool_resume(struct pool *p)
     for (int i = 0; i < p->nslots; i++) {
         if (p->slots[i]->retiring_ms > 0)
             watch_retirement(p);
-        queues_changed(p, p->slots[i]);
-        steering_note(&p->discovery, p->gen, p->slots[i]);
+        note(p, p->slots[i]);
     }
-    pool_steer(p);
+    pool_settle(p);
     scaling_changed(p);
 }
 
-void pool_stop(struct pool *p)
+/* The pool goes down: what is done for one that serves is over. */
+static void settle_down(struct pool *p)
 {
     p->stopping = true;
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     scaling_stop(p);
     standby_update(&p->standby);
+    recycling_update(&p->recycling);
+}
+
+void pool_stop(struct pool *p)
+{
+    settle_down(p);
     post_all(p, EVENT_STOP);
 }
 
 void pool_kill(struct pool *p)
 {
-    p->stopping = true;
-    ev_timer_stop(p->starts_due->loop, &p->retirement);
-    scaling_stop(p);
-    standby_update(&p->standby);
+    settle_down(p);
     post_all(p, EVENT_KILL);
 }
 
@@ -247,6 +265,7 @@ static void on_outcome(void *data, struct slot *s, bool ok)
 {
     struct pool *p = data;
 
+    recycling_outcome(&p->recycling, s->index, ok);
     p->ops->outcome(p->data, p, s->index, ok);
 }
 
@@ -263,9 +282,7 @@ static void on_changed(void *data, struct slot *s)
         discovery_tidy(&p->discovery, s->index);
     else if (s->state == SLOT_UP && !s->leaving)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
-    queues_changed(p, s);
-    steering_note(&p->discovery, p->gen, s);
-    standby_note(&p->standby);
+    note(p, s);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);

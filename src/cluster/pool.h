@@ -3,6 +3,8 @@
 #define PREFORKD_CLUSTER_POOL_H
 
 #include "cluster/discovery.h"
+#include "cluster/probing.h"
+#include "cluster/recycling.h"
 #include "cluster/scaling.h"
 #include "cluster/slot.h"
 #include "cluster/standby.h"
@@ -25,12 +27,14 @@ struct pool {
     struct start_queue *starts_due;
     struct generation *gen; /* what the pool is said to run; a reload under way has the next one */
     struct discovery discovery;
+    struct probing probing;
     struct slot **slots;
     int nslots;                          /* slots there are; more than wanted while some go down */
     int wanted;                          /* slots there should be */
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
     struct standby standby;
+    struct recycling recycling;
     struct histogram start_times; /* from fork to ready */
     ev_timer retirement;          /* runs while slots wait for their queues to be empty */
     struct queues queues;

@@ -75,7 +75,7 @@ void readiness_begin(struct readiness *r, struct ev_loop *loop, const struct gen
                             .interval_s = FIRST_LOOK_S};
     ev_init(&r->timer, on_timer);
     r->timer.data = r;
-    if (gen->pool->ready == READY_NOTIFY)
+    if (gen->pool->ready == READY_NOTIFY || gen->pool->ready == READY_PROBE)
         return;
     arm(r,
         looks && FIRST_LOOK_S * 1000. < (double)delay_ms ? FIRST_LOOK_S : (double)delay_ms / 1000.);

@@ -27,7 +27,7 @@ struct readiness {
     double interval_s;   /* until the next look */
 };
 
-/* Begins to watch the process as the generation's `ready` asks for; NOTIFY watches nothing.
+/* Begins to watch the process as the generation's `ready` asks for; NOTIFY and PROBE watch nothing.
  * `found` is called at most once, never from inside this call. */
 void readiness_begin(struct readiness *r, struct ev_loop *loop, const struct generation *gen,
                      int slot, pid_t pid, const struct readiness_ops *ops, void *data);

@@ -36,16 +36,25 @@ static void log_output(const struct worker *w, const struct last_lines *last)
     }
 }
 
-/* Keeps what a worker wrote that has failed to start. */
+static void forget_output(struct slot *s)
+{
+    free(s->last_output);
+    s->last_output = NULL;
+}
+
+/* Keeps what a worker wrote, when the slot's start or replacement fails with it. */
 static void note_output(struct slot *s, const struct worker *w)
 {
-    const struct last_lines *last = worker_output_last(w->output);
+    const struct last_lines *last;
 
+    if (w != s->next && (w != s->cur || (s->state != SLOT_STARTING && s->state != SLOT_PROVING)))
+        return;
+    forget_output(s);
+    last = worker_output_last(w->output);
     if (!last || last->count == 0)
         return;
     log_output(w, last);
-    if (!s->last_output)
-        s->last_output = malloc(sizeof(*s->last_output));
+    s->last_output = malloc(sizeof(*last));
     if (s->last_output)
         *s->last_output = *last;
 }
@@ -143,6 +152,7 @@ static void start_into(struct slot *s, struct worker **place, enum slot_event go
     log_error(&s->who, "cannot start a worker: %s", why.text);
     snprintf(s->reason, sizeof(s->reason), "%s", why.text);
     *place = NULL;
+    forget_output(s);
     if (gone == EVENT_GONE)
         judge(s, restart_is_limit(-r) ? END_LIMIT : END_FAILED, false);
     slot_post(s, gone);
@@ -386,6 +396,7 @@ static void on_worker_sick(void *data, struct worker *w, enum restart_reason rea
     log_error(&w->who, "%s: aborting it", what);
     snprintf(s->reason, sizeof(s->reason), "%s", what);
     tell(s, w, reason);
+    note_output(s, w);
     if (w == s->cur) {
         judge(s, END_FAILED, w->ready_ms > 0);
         slot_post(s, EVENT_SICK);
@@ -402,12 +413,6 @@ static void log_end(struct slot *s, struct worker *w, const char *what)
               (long long)(clock_ms() - w->started_ms));
 }
 
-/* Whether the slot's start or replacement fails with this worker. */
-static bool is_start_of(const struct slot *s, const struct worker *w)
-{
-    return w == s->next || (w == s->cur && (s->state == SLOT_STARTING || s->state == SLOT_PROVING));
-}
-
 static void on_worker_gone(void *data, struct worker *w)
 {
     struct slot *s = data;
@@ -418,8 +423,7 @@ static void on_worker_gone(void *data, struct worker *w)
 
     worker_exit_describe(w, &what);
     log_end(s, w, buf_str(&what));
-    if (is_start_of(s, w))
-        note_output(s, w);
+    note_output(s, w);
     s->last_exit = w->exit;
     event = forget(s, w);
     if (event != EVENT_LEFT)
@@ -518,7 +522,8 @@ void slot_free(struct slot *s)
     ev_timer_stop(s->loop, &s->timer);
     start_queue_remove(s->starts_due, &s->start);
     generation_unref(s->wanted);
-    free(s->last_output);
+    accept_census_end(&s->queue.census);
+    forget_output(s);
     free(s);
 }
 
@@ -557,9 +562,10 @@ bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
 
 int64_t slot_start_wait_ms(const struct slot *s)
 {
-    int64_t ms = s->state == SLOT_BACKOFF ? s->timer_ms - clock_ms() : 0;
+    bool waits = s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN;
+    int64_t ms = s->timer_ms - clock_ms();
 
-    return ms > 0 ? ms : 0;
+    return waits && ms > 0 ? ms : 0;
 }
 
 void slot_signal(struct slot *s, int signo)

@@ -31,7 +31,9 @@ void steering_note(struct discovery *d, const struct generation *gen, const stru
 
 static void apply(struct listener *l, const struct generation *gen)
 {
-    int r = listener_steer(l, (enum balance_mode)gen->pool->balance);
+    const struct steer_plan plan = {.balance = (enum balance_mode)gen->pool->balance,
+                                    .probes = settings_probes(gen->pool)};
+    int r = listener_steer(l, &plan);
 
     if (r < 0)
         log_warn(&(struct log_who){.pool = gen->pool->name, .slot = -1},

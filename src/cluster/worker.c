@@ -265,9 +265,17 @@ static void look_for_own_sockets(struct worker *w)
 
 static void says_ready(struct worker *w)
 {
+    if (w->gen->pool->ready == READY_PROBE)
+        return;
     if (w->state == WORKER_STARTING)
         look_for_own_sockets(w);
     become_ready(w);
+}
+
+void worker_probed(struct worker *w)
+{
+    if (w->gen->pool->ready == READY_PROBE)
+        become_ready(w);
 }
 
 /* Alive for ready-delay is enough for those that cannot be seen to listen. */

@@ -114,6 +114,9 @@ void worker_end(struct worker *w, enum worker_end how);
 
 void worker_signal(struct worker *w, int signo); /* to the main process */
 
+/* A probe found that it serves: with ready = probe, it is ready. */
+void worker_probed(struct worker *w);
+
 /* A child ended, while it still is a zombie. Returns whether it was this worker's; when the worker
  * is over by that, its leftovers are killed and `gone` has been called. */
 bool worker_child_gone(struct worker *w, pid_t pid, int code, int status);

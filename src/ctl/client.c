@@ -1,8 +1,11 @@
 #include "ctl/client.h"
 
+#include <poll.h>
+
 #include "base/clock.h"
 
 enum {
+    CROWDED_MS = 100, /* until the next try at a full queue */
     CONNECT_TIMEOUT_MS = 5000,
     SILENCE_MS = 10000, /* a master never waits for anything before it answers */
 };
@@ -101,10 +104,20 @@ int client_start(struct client *c, bool post, const char *path)
 
 /* --- Its end --- */
 
-static enum client_outcome unreachable(struct client *c, const char *reason)
+/* The kernel refuses with EAGAIN when the queue is full; libcurl takes that for a beginning, and
+ * has no error to tell when it sees that nothing comes of it. */
+static enum client_outcome unreachable(struct client *c, CURLcode code)
 {
-    why_fail(c->why, -ENOTCONN, "no master answers at %s: %s", c->socket, reason);
-    return CLIENT_UNREACHABLE;
+    long os_errno = 0;
+    bool crowded;
+
+    curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
+    crowded = code == CURLE_COULDNT_CONNECT && os_errno == 0;
+    why_fail(c->why, -ENOTCONN, "no master answers at %s: %s", c->socket,
+             crowded    ? "its queue is full"
+             : os_errno ? strerror((int)os_errno)
+                        : curl_easy_strerror(code));
+    return crowded ? CLIENT_CROWDED : CLIENT_UNREACHABLE;
 }
 
 static enum client_outcome broken(struct client *c, CURLcode code)
@@ -131,16 +144,12 @@ static enum client_outcome broken(struct client *c, CURLcode code)
 
 static enum client_outcome finish(struct client *c, CURLcode code)
 {
-    long os_errno = 0;
-
     if (c->answer_err == 1)
         return CLIENT_DONE;
     if (c->status == 0)
         read_head(c);
-    if (c->status == 0) {
-        curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
-        return unreachable(c, os_errno ? strerror((int)os_errno) : curl_easy_strerror(code));
-    }
+    if (c->status == 0)
+        return unreachable(c, code);
     if (code == CURLE_OK)
         c->answer_err = answer_end(&c->answer);
     return code == CURLE_OK && c->answer_err == 0 ? CLIENT_DONE : broken(c, code);
@@ -199,7 +208,7 @@ static enum client_outcome judge_silence(struct client *c)
     return c->status == 0 ? CLIENT_UNREACHABLE : CLIENT_BROKEN;
 }
 
-enum client_outcome client_ask(struct client *c, bool post, const char *path)
+static enum client_outcome ask_once(struct client *c, bool post, const char *path)
 {
     enum client_outcome outcome = CLIENT_BUSY;
 
@@ -210,5 +219,15 @@ enum client_outcome client_ask(struct client *c, bool post, const char *path)
 
         outcome = left > 0 ? client_step(c, (int)left, NULL, 0) : judge_silence(c);
     }
+    return outcome;
+}
+
+enum client_outcome client_ask(struct client *c, bool post, const char *path)
+{
+    int64_t end = clock_ms() + SILENCE_MS;
+    enum client_outcome outcome;
+
+    while ((outcome = ask_once(c, post, path)) == CLIENT_CROWDED && clock_ms() < end)
+        poll(NULL, 0, CROWDED_MS);
     return outcome;
 }

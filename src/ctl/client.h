@@ -11,6 +11,7 @@ enum client_outcome {
     CLIENT_BUSY,        /* the answer is under way */
     CLIENT_DONE,        /* it is complete, see `status` and the answer */
     CLIENT_UNREACHABLE, /* there is nobody, or nobody answered at all */
+    CLIENT_CROWDED,     /* the same, since the socket's queue is full now */
     CLIENT_BROKEN,      /* it ended halfway or was no answer */
 };
 
@@ -38,8 +39,8 @@ int client_start(struct client *c, bool post, const char *path);
 enum client_outcome client_step(struct client *c, int timeout_ms, struct curl_waitfd *others,
                                 unsigned nothers);
 
-/* A whole request. The answer must come in time; one in lines may pause as long as the master
- * answers other requests meanwhile. */
+/* A whole request: never CLIENT_BUSY. The answer must come in time; one in lines may pause as long
+ * as the master answers other requests meanwhile. */
 enum client_outcome client_ask(struct client *c, bool post, const char *path);
 
 #endif

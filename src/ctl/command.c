@@ -24,17 +24,17 @@ struct command {
     struct why why;
     json_t *before; /* the last status of --watch */
     int64_t asked_ms, before_ms;
+    bool unwritten; /* output was lost */
 };
 
 /* --- Output --- */
 
-/* -EPIPE and the like: nobody reads. */
-static int put(const struct buf *text)
+/* A failure is told in the end, by command_run(). */
+static void put(struct command *c, const struct buf *text)
 {
-    if (text->failed)
-        return -ENOMEM;
     fputs(buf_str(text), stdout);
-    return fflush(stdout) == 0 ? 0 : -errno;
+    if (fflush(stdout) != 0 || text->failed)
+        c->unwritten = true;
 }
 
 static void clear_progress(struct command *c)
@@ -42,7 +42,7 @@ static void clear_progress(struct command *c)
     CLEANUP_BUF struct buf out = BUF_INIT;
 
     progress_clear(&c->progress, &out);
-    put(&out);
+    put(c, &out);
 }
 
 /* What the reason says may come from anybody. */
@@ -57,14 +57,14 @@ static int fail(struct command *c, enum ctl_exit status, const char *reason)
     return status;
 }
 
-static void print_json(UNUSED void *user, const char *text, size_t len, UNUSED json_t *value)
+static void print_json(void *user, const char *text, size_t len, UNUSED json_t *value)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
 
     text_clean_json(&out, text, len);
     if (len == 0 || text[len - 1] != '\n')
         buf_putc(&out, '\n');
-    put(&out);
+    put(user, &out);
 }
 
 static void print_event(void *user, UNUSED const char *text, UNUSED size_t len, json_t *value)
@@ -74,10 +74,10 @@ static void print_event(void *user, UNUSED const char *text, UNUSED size_t len, 
 
     if (json_object_get(value, "event"))
         progress_event(&c->progress, value, &out);
-    put(&out);
+    put(c, &out);
 }
 
-static int print_status(struct command *c)
+static void print_status(struct command *c)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
     const struct view view = {
@@ -91,7 +91,7 @@ static int print_status(struct command *c)
     view_print(&view, &out);
     if (c->options->watch)
         buf_putc(&out, '\n');
-    return put(&out) == 0 ? CTL_DONE : CTL_FAILED;
+    put(c, &out);
 }
 
 /* --- Asking --- */
@@ -115,7 +115,7 @@ static int ask(struct command *c)
     c->asked_ms = clock_ms();
     outcome = client_ask(&c->client, post, c->path);
     if (outcome != CLIENT_DONE)
-        return fail(c, outcome == CLIENT_UNREACHABLE ? CTL_UNREACHABLE : CTL_FAILED, c->why.text);
+        return fail(c, outcome == CLIENT_BROKEN ? CTL_FAILED : CTL_UNREACHABLE, c->why.text);
     return c->client.status / 100 == 2 ? CTL_DONE : refused(c);
 }
 
@@ -126,8 +126,8 @@ static int watch(struct command *c)
     for (;;) {
         status = ask(c);
         if (status == CTL_DONE && !c->options->json)
-            status = print_status(c);
-        if (status != CTL_DONE || ferror(stdout))
+            print_status(c);
+        if (status != CTL_DONE || c->unwritten)
             return status;
         json_decref(c->before);
         c->before = json_incref(c->client.answer.last);
@@ -143,12 +143,14 @@ static int run_status(struct command *c)
     if (c->options->watch)
         return watch(c);
     status = ask(c);
-    return status == CTL_DONE && !c->options->json ? print_status(c) : status;
+    if (status == CTL_DONE && !c->options->json)
+        print_status(c);
+    return status;
 }
 
 /* --- Operations --- */
 
-static int report_done(struct command *c, const char *result)
+static void report_done(struct command *c, const char *result)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
 
@@ -161,7 +163,7 @@ static int report_done(struct command *c, const char *result)
         text_clean(&out, result);
     }
     buf_putc(&out, '\n');
-    return put(&out) == 0 ? CTL_DONE : CTL_FAILED;
+    put(c, &out);
 }
 
 static int report(struct command *c)
@@ -171,7 +173,9 @@ static int report(struct command *c)
 
     if (!streq(result, "ok") && !streq(result, "started"))
         return fail(c, CTL_FAILED, *reason ? reason : "the master tells no success and no reason");
-    return c->options->json ? CTL_DONE : report_done(c, result);
+    if (!c->options->json)
+        report_done(c, result);
+    return CTL_DONE;
 }
 
 static int run_operation(struct command *c)
@@ -240,6 +244,8 @@ int command_run(const struct options *o)
     if (client_init(&c.client, buf_str(&socket), &c.why) < 0)
         return fail(&c, CTL_FAILED, c.why.text);
     status = run(&c);
+    if (status == CTL_DONE && c.unwritten)
+        status = fail(&c, CTL_FAILED, "the output cannot be written");
     json_decref(c.before);
     client_free(&c.client);
     return status;

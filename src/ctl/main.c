@@ -1,6 +1,7 @@
 /* preforkctl: talks to a running master. */
 #include <stdio.h>
 
+#include "base/sys.h"
 #include "ctl/command.h"
 #include "ctl/text.h"
 
@@ -18,6 +19,7 @@ int main(int argc, char **argv)
     struct options options;
     struct why why;
 
+    sys_sanitize_descriptors();
     text_init();
     if (options_parse(argc - 1, argv + 1, &options, &why) < 0) {
         fprintf(stderr, "preforkctl: %s\n", why.text);

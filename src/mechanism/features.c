@@ -306,7 +306,7 @@ static int probe_ebpf(struct why *why)
 
     steer_ebpf_init(&ebpf);
     if (r >= 0)
-        r = steer_ebpf_prepare(&ebpf, BALANCE_ROUND_ROBIN);
+        r = steer_ebpf_prepare(&ebpf, &(struct steer_plan){.balance = BALANCE_ROUND_ROBIN});
     if (r == 0)
         r = steer_ebpf_add(&ebpf, 0, fd);
     if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &ebpf.prog_fd,

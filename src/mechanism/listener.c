@@ -662,9 +662,14 @@ void listener_set_live(struct listener *l, int slot, bool live)
         steer_set(&l->steer, s->fd, slot, live);
 }
 
-int listener_steer(struct listener *l, enum balance_mode balance)
+int listener_steer(struct listener *l, const struct steer_plan *plan)
 {
-    return steer_choose(&l->steer, balance);
+    return steer_choose(&l->steer, plan);
+}
+
+void listener_release(struct listener *l)
+{
+    steer_release(&l->steer);
 }
 
 int listener_queue(const struct listener *l, int slot)

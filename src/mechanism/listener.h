@@ -3,8 +3,8 @@
 #ifndef PREFORKD_MECHANISM_LISTENER_H
 #define PREFORKD_MECHANISM_LISTENER_H
 
-#include "policy/settings_types.h"
 #include "policy/sockspec.h"
+#include "policy/steer_prog.h"
 
 struct listener;
 struct socket_watch;
@@ -88,7 +88,10 @@ int listener_restore(struct listener *l, int slot);
  * changed. Where the kernel takes no program its hash goes over all slots, live or not: -errno when
  * that was not so before. No-ops for one socket that all slots share. */
 void listener_set_live(struct listener *l, int slot, bool live);
-int listener_steer(struct listener *l, enum balance_mode balance);
+int listener_steer(struct listener *l, const struct steer_plan *plan);
+
+/* Before another program of this process takes the sockets over: as of steer_release(). */
+void listener_release(struct listener *l);
 
 /* Moves the connections that wait in a slot's socket to sockets of live slots (to any of the others
  * where it is done by the sysctl net.ipv4.tcp_migrate_req). The slot is not live after that; its
@@ -100,6 +103,9 @@ int listener_rescue(struct listener *l, int slot);
 /* How many connections wait to be accepted in the slot's socket. UDP: 1 when a datagram waits.
  * -EOPNOTSUPP: Unix; -EINVAL: no such slot. */
 int listener_queue(const struct listener *l, int slot);
+
+/* The same of all its sockets together, as far as it is known. */
+int listener_queued(const struct listener *l);
 
 /* Whether the kernel has taken what listener_steer() wanted. */
 bool listener_is_steered(const struct listener *l);

@@ -211,3 +211,22 @@ int observe_accepting(pid_t pid, const uint64_t *inodes, size_t n)
 
     return proc_tree_each_process(pid, &s.looks_left, look_at_process, &s);
 }
+
+static int compare_descriptor(int fd UNUSED, const char *target, void *data)
+{
+    return is_searched(data, proc_tree_socket_inode(target));
+}
+
+static int look_at_descriptors(pid_t pid, void *data)
+{
+    struct search *s = data;
+
+    return proc_tree_each_descriptor(pid, &s->looks_left, compare_descriptor, s);
+}
+
+int observe_holding(pid_t pid, uint64_t inode)
+{
+    struct search s = {.inodes = &inode, .ninodes = 1, .looks_left = LOOKS_MAX};
+
+    return proc_tree_each_process(pid, &s.looks_left, look_at_descriptors, &s);
+}

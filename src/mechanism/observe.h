@@ -14,4 +14,7 @@
  * A UDP socket counts when a thread is blocked in one of the recv family on it. */
 int observe_accepting(pid_t pid, const uint64_t *inodes, size_t n);
 
+/* Whether one of these processes has the socket open. As above. */
+int observe_holding(pid_t pid, uint64_t inode);
+
 #endif

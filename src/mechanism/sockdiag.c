@@ -12,8 +12,11 @@
 #include "base/sys.h"
 #include "mechanism/proc_tree.h"
 
-#define STATE_CLOSE  7 /* TCP_CLOSE and TCP_LISTEN of the kernel; a bound UDP socket is closed */
-#define STATE_LISTEN 10
+/* States of the kernel; a bound UDP socket is closed. */
+#define STATE_ESTABLISHED 1
+#define STATE_CLOSE       7
+#define STATE_CLOSE_WAIT  8
+#define STATE_LISTEN      10
 
 #define REPLIES_MAX   4096  /* datagrams of one answer, each with many sockets */
 #define LINKS_MAX     65536 /* descriptors looked at in all processes together */
@@ -26,6 +29,7 @@ struct owner_search {
 
 struct question {
     bool udp;
+    uint32_t states; /* 1 << STATE_ each */
     uint16_t port;
     void (*visit)(const struct sockdiag_socket *s, void *data);
     void *data;
@@ -155,11 +159,13 @@ static void parse_socket(const struct nlmsghdr *h, const struct question *q)
         return;
     p = (struct sockdiag_socket){
         .family = m->idiag_family,
+        .state = m->idiag_state,
         .v6only =
             parse_v6only((const struct nlattr *)(m + 1), h->nlmsg_len - NLMSG_LENGTH(sizeof(*m))),
         .port = ntohs(m->id.idiag_sport),
         .interface = m->id.idiag_if,
         .inode = m->idiag_inode,
+        .cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0],
     };
     memcpy(&p.ip4, m->id.idiag_src, sizeof(p.ip4));
     memcpy(&p.ip6, m->id.idiag_src, sizeof(p.ip6));
@@ -205,27 +211,36 @@ static int receive_reply(int fd, uint32_t seq, const struct question *q)
     return parse_reply(data, (size_t)len, seq, q);
 }
 
-static int send_question(int fd, int family, const struct question *q, uint32_t seq)
+static int send_request(int fd, const struct inet_diag_req_v2 *request, int flags, uint32_t seq)
 {
     struct {
         struct nlmsghdr header;
         struct inet_diag_req_v2 request;
-    } question = {
-        .header = {.nlmsg_len = sizeof(question),
+    } message = {
+        .header = {.nlmsg_len = sizeof(message),
                    .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+                   .nlmsg_flags = (__u16)(NLM_F_REQUEST | flags),
                    .nlmsg_seq = seq},
-        .request = {.sdiag_family = (__u8)family,
-                    .sdiag_protocol = q->udp ? IPPROTO_UDP : IPPROTO_TCP,
-                    .idiag_states = 1u << (q->udp ? STATE_CLOSE : STATE_LISTEN),
-                    .id.idiag_sport = htons(q->port)},
+        .request = *request,
     };
     const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 
-    return sendto(fd, &question, sizeof(question), MSG_DONTWAIT, (const struct sockaddr *)&kernel,
+    return sendto(fd, &message, sizeof(message), MSG_DONTWAIT, (const struct sockaddr *)&kernel,
                   sizeof(kernel)) < 0
                ? -errno
                : 0;
+}
+
+static int send_question(int fd, int family, const struct question *q, uint32_t seq)
+{
+    const struct inet_diag_req_v2 request = {
+        .sdiag_family = (__u8)family,
+        .sdiag_protocol = q->udp ? IPPROTO_UDP : IPPROTO_TCP,
+        .idiag_states = q->states,
+        .id.idiag_sport = htons(q->port),
+    };
+
+    return send_request(fd, &request, NLM_F_DUMP, seq);
 }
 
 static int ask(int fd, int family, uint32_t seq, const struct question *q)
@@ -241,7 +256,11 @@ int sockdiag_each(bool udp, uint16_t port,
                   void (*visit)(const struct sockdiag_socket *s, void *data), void *data)
 {
     static const int families[] = {AF_INET, AF_INET6};
-    const struct question q = {.udp = udp, .port = port, .visit = visit, .data = data};
+    const struct question q = {.udp = udp,
+                               .states = 1u << (udp ? STATE_CLOSE : STATE_LISTEN),
+                               .port = port,
+                               .visit = visit,
+                               .data = data};
     CLEANUP_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 
     if (fd < 0)
@@ -255,6 +274,18 @@ int sockdiag_each(bool udp, uint16_t port,
     return 0;
 }
 
+int sockdiag_connections(int family, uint16_t port,
+                         void (*visit)(const struct sockdiag_socket *s, void *data), void *data)
+{
+    const struct question q = {.states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT,
+                               .port = port,
+                               .visit = visit,
+                               .data = data};
+    CLEANUP_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+    return fd < 0 ? -errno : ask(fd, family, 1, &q);
+}
+
 int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, uint64_t *inodes,
                        int max)
 {
@@ -263,6 +294,67 @@ int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, u
 
     return r < 0 ? r : q.found;
 }
+
+/* ---- the other end of a connection ---- */
+
+static int put_end(const struct sockaddr_storage *a, __be16 *port, __be32 ip[4])
+{
+    const struct sockaddr_in *in = (const struct sockaddr_in *)a;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)a;
+
+    *port = a->ss_family == AF_INET ? in->sin_port : in6->sin6_port;
+    if (a->ss_family == AF_INET)
+        memcpy(ip, &in->sin_addr, sizeof(in->sin_addr));
+    else
+        memcpy(ip, &in6->sin6_addr, sizeof(in6->sin6_addr));
+    return a->ss_family;
+}
+
+/* From the other end's point of view: its source is our peer. */
+static int put_ends(int fd, struct inet_diag_req_v2 *request)
+{
+    struct sockaddr_storage own = {0}, peer = {0};
+    socklen_t own_len = sizeof(own), peer_len = sizeof(peer);
+
+    if (getsockname(fd, (struct sockaddr *)&own, &own_len) < 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0)
+        return -errno;
+    put_end(&peer, &request->id.idiag_sport, request->id.idiag_src);
+    request->sdiag_family = (__u8)put_end(&own, &request->id.idiag_dport, request->id.idiag_dst);
+    return 0;
+}
+
+/* When there is no such connection, the kernel finds who would take a new one. */
+static void note_peer(const struct sockdiag_socket *s, void *data)
+{
+    struct sockdiag_socket *peer = data;
+
+    *peer = *s;
+}
+
+int sockdiag_peer_inode(int fd, uint64_t *inode)
+{
+    struct sockdiag_socket peer = {.state = STATE_LISTEN};
+    const struct question q = {.visit = note_peer, .data = &peer};
+    struct inet_diag_req_v2 request = {
+        .sdiag_protocol = IPPROTO_TCP,
+        .idiag_states = ~0u,
+        .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE},
+    };
+    CLEANUP_CLOSE int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    int r = netlink < 0 ? -errno : put_ends(fd, &request);
+
+    if (r == 0)
+        r = send_request(netlink, &request, 0, 1);
+    if (r == 0)
+        r = receive_reply(netlink, 1, &q);
+    if (r == 0 && peer.state == STATE_LISTEN)
+        r = -ENOENT;
+    *inode = r == 0 ? peer.inode : 0;
+    return r;
+}
+
+/* ---- words ---- */
 
 /* The words of the settings for what a socket is bound to. */
 static struct sockspec spec_of(const struct sockdiag_socket *p)

@@ -105,7 +105,7 @@ static int attach_classic(struct steer *s, int more)
         return -E2BIG;
     collect_seats(s, seats);
     seats[s->n] = (struct steer_seat){.slot = -1};
-    r = steer_prog_build(s->balance, seats, s->n + more, s->seed, code);
+    r = steer_prog_build(&s->plan, seats, s->n + more, s->seed, code);
     if (r <= 0)
         return r;
     program.len = (unsigned short)r;
@@ -132,14 +132,14 @@ static int attach_ebpf(struct steer *s)
 {
     struct steer_seat seats[STEER_SEATS_MAX];
     uint16_t slots[STEER_SEATS_MAX];
-    int n, r = steer_ebpf_prepare(&s->ebpf, s->balance);
+    int n, r = steer_ebpf_prepare(&s->ebpf, &s->plan);
 
     if (r == 0)
         r = s->n > STEER_SEATS_MAX ? -E2BIG : fill_map(s);
     if (r < 0)
         return r;
     collect_seats(s, seats);
-    n = steer_table_build(s->balance, seats, s->n, slots);
+    n = steer_table_build(&s->plan, seats, s->n, slots);
     if (n < 0)
         return n;
     steer_ebpf_choose(&s->ebpf, slots, n);
@@ -159,22 +159,25 @@ static void warn_once(int err)
     told = true;
 }
 
-/* `more` sockets are about to join. One alone is not steered. */
+/* `more` sockets are about to join. One alone is not steered. -EBUSY: a dead master's program still
+ * has sockets in its map, until a moment after it was replaced by one of the other kind. */
 static int apply(struct steer *s, int more)
 {
     int r = STEER_BY_KERNEL;
+    bool busy;
 
     steer_look(s);
     if (s->n + more > 1)
         r = attach_ebpf(s);
-    if (r < 0 && s->balance == BALANCE_ROUND_ROBIN)
+    busy = r == -EBUSY;
+    if (r < 0 && !busy && s->plan.balance == BALANCE_ROUND_ROBIN)
         warn_once(r);
     if (r < 0)
         r = attach_classic(s, more);
     if (r <= 0)
         detach(s);
     s->by = r > 0 ? r : STEER_BY_KERNEL;
-    s->changed = more > 0;
+    s->changed = more > 0 || busy;
     return r < 0 ? r : 0;
 }
 
@@ -196,10 +199,10 @@ void steer_again(struct steer *s)
     steer_apply(s);
 }
 
-int steer_choose(struct steer *s, enum balance_mode balance)
+int steer_choose(struct steer *s, const struct steer_plan *plan)
 {
-    s->changed = s->changed || s->balance != balance;
-    s->balance = balance;
+    s->changed = s->changed || !steer_plan_equal(&s->plan, plan);
+    s->plan = *plan;
     return steer_apply(s);
 }
 
@@ -207,6 +210,24 @@ void steer_reset(struct steer *s)
 {
     detach(s);
     s->changed = true;
+}
+
+void steer_release(struct steer *s)
+{
+    int r;
+
+    if (s->by != STEER_BY_EBPF)
+        return;
+    r = attach_classic(s, 0);
+    if (r <= 0)
+        detach(s);
+    s->by = r > 0 ? r : STEER_BY_KERNEL;
+    s->changed = true;
+    for (int i = 0; i < s->n; i++) {
+        if (s->members[i].mapped)
+            steer_ebpf_remove(&s->ebpf, s->members[i].seat.slot);
+        s->members[i].mapped = false;
+    }
 }
 
 /* Changes ------------------------------------------------------------------------------------- */

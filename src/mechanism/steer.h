@@ -20,7 +20,7 @@ struct steer {
     bool udp;
     struct steer_member *members; /* in the kernel's order */
     int n;
-    enum balance_mode balance;
+    struct steer_plan plan;
     uint32_t seed;
     struct steer_ebpf ebpf;
     enum { STEER_BY_KERNEL, STEER_BY_CLASSIC, STEER_BY_EBPF } by; /* what is attached */
@@ -58,11 +58,15 @@ void steer_set(struct steer *s, int fd, int slot, bool live);
 void steer_reset(struct steer *s);
 
 /* How to spread them; then as steer_apply(). */
-int steer_choose(struct steer *s, enum balance_mode balance);
+int steer_choose(struct steer *s, const struct steer_plan *plan);
 
 /* Attaches or detaches the program, if anything changed. Where that fails the kernel spreads new
  * connections over all sockets; -errno is returned when it was not the same before. */
 int steer_apply(struct steer *s);
+
+/* Before another program takes the sockets over, who can have them in maps of its own only when
+ * they are in no other. Until the next steer_apply() classic BPF does what it can. */
+void steer_release(struct steer *s);
 
 /* Attaches or detaches it once more: a worker may have put one of its own in the place. */
 void steer_again(struct steer *s);

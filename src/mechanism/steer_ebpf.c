@@ -97,29 +97,29 @@ static int make_maps(struct steer_ebpf *e)
     return 0;
 }
 
-static int make_program(struct steer_ebpf *e, enum balance_mode balance)
+static int make_program(struct steer_ebpf *e, const struct steer_plan *plan)
 {
     struct bpf_insn code[STEER_EBPF_MAX];
-    int fd = load_program(code, steer_prog_ebpf_build(balance, e->table_fd, e->sockets_fd, code));
+    int fd = load_program(code, steer_prog_ebpf_build(plan, e->table_fd, e->sockets_fd, code));
 
     if (fd < 0)
         return fd;
     util_close_p(&e->prog_fd);
     e->prog_fd = fd;
-    e->balance = balance;
+    e->plan = *plan;
     return 0;
 }
 
-int steer_ebpf_prepare(struct steer_ebpf *e, enum balance_mode balance)
+int steer_ebpf_prepare(struct steer_ebpf *e, const struct steer_plan *plan)
 {
     int r = 0;
 
-    if (e->error < 0 || (e->prog_fd >= 0 && e->balance == balance))
+    if (e->error < 0 || (e->prog_fd >= 0 && steer_plan_equal(&e->plan, plan)))
         return e->error;
     if (!e->table)
         r = make_maps(e);
     if (r == 0)
-        r = make_program(e, balance);
+        r = make_program(e, plan);
     if (r < 0) {
         steer_ebpf_free(e);
         e->error = r;
@@ -141,6 +141,14 @@ int steer_ebpf_add(struct steer_ebpf *e, int slot, int fd)
     if (r == -EBUSY && cookie_in_map(e, key) == cookie_of(fd))
         return 0;
     return r < 0 ? r : 0;
+}
+
+void steer_ebpf_remove(struct steer_ebpf *e, int slot)
+{
+    uint32_t key = (uint32_t)slot;
+    union bpf_attr attr = {.map_fd = (uint32_t)e->sockets_fd, .key = (uintptr_t)&key};
+
+    sys_bpf(BPF_MAP_DELETE_ELEM, &attr, sizeof(attr));
 }
 
 /* The program may run on another CPU meanwhile. It then meets a mixture of before and now, whose

@@ -49,6 +49,12 @@ struct pool_settings {
     } source;
 };
 
+/* Whether its workers are probed. */
+static inline bool settings_probes(const struct pool_settings *pool)
+{
+    return !streq(pool->probe, "off");
+}
+
 /* Shared by reference: whoever keeps a pointer into it holds a reference. */
 struct settings {
     unsigned refs;

@@ -1,6 +1,7 @@
 /* What one setting alone cannot tell: settings that contradict each other. */
 #include "policy/settings_edit.h"
 
+#include "policy/adoption.h"
 #include "policy/sockspec.h"
 
 /* The one of two settings to blame: what the user set last, a default never. */
@@ -98,6 +99,34 @@ static int check_fallback(const struct settings *s, const struct pool_settings *
     return settings_blame(s, pool, row, *settings_source(s, pool, row), err, why);
 }
 
+static bool has_tcp(const struct pool_settings *pool)
+{
+    struct sockspec spec;
+
+    for (size_t i = 0; i < pool->listen.n; i++)
+        if (sockspec_parse(pool->listen.items[i], &spec, NULL) == 0 && !spec.udp &&
+            spec.kind <= SOCKSPEC_IP6)
+            return true;
+    return pool->adopt == ADOPTION_AUTO; /* the workers may bind one */
+}
+
+static int check_probe(const struct settings *s, const struct pool_settings *pool, struct why *why)
+{
+    const struct setting_info *row = settings_find("probe");
+    int err;
+
+    if (!settings_probes(pool))
+        return pool->ready != READY_PROBE
+                   ? 0
+                   : refuse_pair(s, pool, "ready", "something else with", "probe", why);
+    if (pool->accept == ACCEPT_SHARED)
+        return refuse_pair(s, pool, "accept", "per-worker with", "probe", why);
+    if (has_tcp(pool))
+        return 0;
+    err = why_fail(why, -EINVAL, "there is no TCP address in listen to probe");
+    return settings_blame(s, pool, row, *settings_source(s, pool, row), err, why);
+}
+
 static int check_pool(const struct settings *s, const struct pool_settings *pool, struct why *why)
 {
     int err = check_command(s, pool, why);
@@ -111,7 +140,8 @@ static int check_pool(const struct settings *s, const struct pool_settings *pool
         return err;
     if (pool->ready == READY_DELAY && pool->ready_delay_ms >= pool->start_timeout_ms)
         return refuse_pair(s, pool, "ready-delay", "less than", "start-timeout", why);
-    return check_fallback(s, pool, why);
+    err = check_fallback(s, pool, why);
+    return err < 0 ? err : check_probe(s, pool, why);
 }
 
 /* --- Addresses --- */

@@ -360,11 +360,9 @@ static const char *const restart_words[] = {[RESTART_ALWAYS] = "always",
                                             NULL};
 static const char *const on_breaker_words[] = {
     [ON_BREAKER_HOLD] = "hold", [ON_BREAKER_EXIT] = "exit", NULL};
-static const char *const ready_words[] = {[READY_AUTO] = "auto",
-                                          [READY_NOTIFY] = "notify",
-                                          [READY_LISTEN] = "listen",
-                                          [READY_DELAY] = "delay",
-                                          NULL};
+static const char *const ready_words[] = {
+    [READY_AUTO] = "auto",   [READY_NOTIFY] = "notify", [READY_LISTEN] = "listen",
+    [READY_DELAY] = "delay", [READY_PROBE] = "probe",   NULL};
 
 /* --- Sets of signals --- */
 
@@ -456,6 +454,23 @@ static int health_parse(const struct setting_rule *rule, const char *text, void 
         if (spec.udp || spec.kind == SOCKSPEC_SYSTEMD)
             return setting_fail(why, text, " is no TCP or unix address, nor auto or off");
     }
+    return string_parse(rule, text, value, why);
+}
+
+#define PROBE_PATH_MAX 1024
+
+/* The path goes into the line of a request as it is. */
+static int probe_parse(const struct setting_rule *rule, const char *text, void *value,
+                       struct why *why)
+{
+    const char *p = text;
+
+    while (*p > ' ' && *p < 127)
+        p++;
+    if (!streq(text, "off") && !streq(text, "tcp") && (*text != '/' || *p))
+        return setting_fail(why, text, " is neither off, nor tcp, nor a path such as /healthz");
+    if (p - text > PROBE_PATH_MAX)
+        return setting_fail(why, text, " is longer than %d bytes", PROBE_PATH_MAX);
     return string_parse(rule, text, value, why);
 }
 
@@ -603,12 +618,15 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     TEXT(STRING, string_parse),
     TEXT(ACCOUNT, account_parse),
     TEXT(HEALTH, health_parse),
+    TEXT(PROBE, probe_parse),
     TEXT(CONTROL, control_parse),
     LIST(WORDS, words_parse, words_print, false),
     LIST(LIST, env_parse, list_print, true),
     LIST(LISTEN, listen_parse, list_print, true),
     NUMBER(DURATION, TIME_FORM, NULL, duration),
     NUMBER(DURATION_AUTO, TIME_FORM, "auto", duration),
+    NUMBER(DURATION_OFF, TIME_FORM, "off", duration),
+    NUMBER(SIZE_OFF, "a size such as 512M or 1G", "off", size),
     NUMBER(INT, "a whole number", NULL, int),
     NUMBER(INT_AUTO, "a whole number", "auto", int),
     NUMBER(INT_INHERIT, "a whole number", "inherit", int),

@@ -21,27 +21,31 @@ struct count {
  * (0 when total is 0). */
 int count_of(struct count c, int total);
 
-/* "inherit" or "auto" in the types that know them. No range includes these values. */
+/* "inherit", "auto" or "off" in the types that know them. No range includes these values. */
 #define SETTING_INHERIT INT64_MIN
 #define SETTING_AUTO    INT64_MIN
+#define SETTING_OFF     INT64_MIN
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
 enum on_breaker { ON_BREAKER_HOLD, ON_BREAKER_EXIT };
 enum fallback_mode { FALLBACK_OFF, FALLBACK_503 };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
-enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY };
+enum ready_mode { READY_AUTO, READY_NOTIFY, READY_LISTEN, READY_DELAY, READY_PROBE };
 
 /* C type of each value type */
 typedef char *setting_STRING;          /* NULL: unset */
 typedef char *setting_ACCOUNT;         /* a user's or group's name or number; NULL: unset */
 typedef char *setting_HEALTH;          /* "auto", "off", or an address for sockspec_parse() */
+typedef char *setting_PROBE;           /* "off", "tcp", or the path of a request */
 typedef char *setting_CONTROL;         /* "auto", "off", or an absolute path */
 typedef struct strv setting_WORDS;     /* split like a shell does; one occurrence only */
 typedef struct strv setting_LIST;      /* one item an occurrence: NAME=VALUE */
 typedef struct strv setting_LISTEN;    /* one item an occurrence: checked by sockspec_parse() */
 typedef int64_t setting_DURATION;      /* milliseconds */
 typedef int64_t setting_DURATION_AUTO; /* milliseconds or SETTING_AUTO */
+typedef int64_t setting_DURATION_OFF;  /* milliseconds or SETTING_OFF */
+typedef int64_t setting_SIZE_OFF;      /* bytes or SETTING_OFF */
 typedef int64_t setting_INT;
 typedef int64_t setting_INT_AUTO;     /* or SETTING_AUTO */
 typedef int64_t setting_INT_INHERIT;  /* or SETTING_INHERIT */
@@ -66,12 +70,15 @@ enum setting_type_id {
     SETTING_STRING,
     SETTING_ACCOUNT,
     SETTING_HEALTH,
+    SETTING_PROBE,
     SETTING_CONTROL,
     SETTING_WORDS,
     SETTING_LIST,
     SETTING_LISTEN,
     SETTING_DURATION,
     SETTING_DURATION_AUTO,
+    SETTING_DURATION_OFF,
+    SETTING_SIZE_OFF,
     SETTING_INT,
     SETTING_INT_AUTO,
     SETTING_INT_INHERIT,
@@ -116,7 +123,7 @@ struct setting_type {
 
     /* Of the numbers */
     const char *form; /* "a whole number", for messages */
-    const char *word; /* "auto" or "inherit": accepted in place of a number */
+    const char *word; /* "auto", "inherit" or "off": accepted in place of a number */
     int (*scan)(const char *text, int64_t *out);
     void (*show)(int64_t value, struct buf *out);
 

@@ -6,7 +6,10 @@
 
 /* The calling convention: arguments in 1 to 5, results in 0; the program keeps what is in 6 to 9.
  */
-enum { R0, R1, R2, R3, R4, CONTEXT = 6, KEY, FRAME = 10 };
+enum { R0, R1, R2, R3, R4, R5, CONTEXT, KEY, FRAME = 10 };
+
+/* How far below the frame pointer things are. */
+enum { SLOT = 4, HEADER = 32, HEADER_READ = 24 };
 
 #define INSN(op, dst, src, offset, value)                                                          \
     {                                                                                              \
@@ -18,13 +21,18 @@ enum { R0, R1, R2, R3, R4, CONTEXT = 6, KEY, FRAME = 10 };
 #define ADD(dst, src)    INSN(BPF_ALU64 | BPF_ADD | BPF_X, dst, src, 0, 0)
 #define ADD_K(dst, k)    INSN(BPF_ALU64 | BPF_ADD | BPF_K, dst, 0, 0, k)
 #define DOUBLE(dst)      INSN(BPF_ALU64 | BPF_LSH | BPF_K, dst, 0, 0, 1)
-#define MODULO(dst, src) INSN(BPF_ALU | BPF_MOD | BPF_X, dst, src, 0, 0) /* of 32 bits */
+#define AND32(dst, k)    INSN(BPF_ALU | BPF_AND | BPF_K, dst, 0, 0, (int)(k))
+#define XOR32(dst, k)    INSN(BPF_ALU | BPF_XOR | BPF_K, dst, 0, 0, (int)(k))
+#define FROM_NET(dst, n) INSN(BPF_ALU | BPF_END | BPF_TO_BE, dst, 0, 0, n) /* bits */
+#define MODULO(dst, src) INSN(BPF_ALU | BPF_MOD | BPF_X, dst, src, 0, 0)   /* of 32 bits */
 
 #define LOAD(size, dst, base, offset)  INSN(BPF_LDX | BPF_MEM | (size), dst, base, offset, 0)
 #define STORE(size, base, offset, src) INSN(BPF_STX | BPF_MEM | (size), base, src, offset, 0)
 #define FETCH_ADD(base, reg)           INSN(BPF_STX | BPF_ATOMIC | BPF_DW, base, reg, 0, BPF_ADD | BPF_FETCH)
 
 /* `skip`: how many instructions. */
+#define JUMP(skip)                  INSN(BPF_JMP | BPF_JA, 0, 0, skip, 0)
+#define JUMP_UNLESS(dst, k, skip)   INSN(BPF_JMP | BPF_JNE | BPF_K, dst, 0, skip, k)
 #define JUMP_ZERO(dst, skip)        INSN(BPF_JMP | BPF_JEQ | BPF_K, dst, 0, skip, 0)
 #define JUMP_AT_LEAST(dst, k, skip) INSN(BPF_JMP | BPF_JGE | BPF_K, dst, 0, skip, k)
 
@@ -44,6 +52,40 @@ enum { R0, R1, R2, R3, R4, CONTEXT = 6, KEY, FRAME = 10 };
 // clang-format off
 static const struct bpf_insn begin[] = {
     MOVE(CONTEXT, R1),
+};
+
+/* A probe's slot goes into the place that the choice uses, and everything else on behind. A packet
+ * that cannot be read is none: so it is with connections that move. */
+static const struct bpf_insn probe_slot[] = {
+    MOVE(R1, CONTEXT),
+    SET(R2, 0),
+    MOVE(R3, FRAME),
+    ADD_K(R3, -HEADER),
+    SET(R4, HEADER_READ),
+    SET(R5, BPF_HDR_START_NET),
+    CALL(skb_load_bytes_relative),
+    JUMP_UNLESS(R0, 0, 18),
+    LOAD(BPF_B, R1, FRAME, -HEADER),
+    JUMP_AT_LEAST(R1, 0x60, 4), /* version 6, not 4 */
+
+    LOAD(BPF_W, R1, FRAME, 12 - HEADER),
+    FROM_NET(R1, 32),
+    XOR32(R1, STEER_PROBE_IP4),
+    JUMP(9),
+
+    LOAD(BPF_DW, R1, FRAME, 8 - HEADER),
+    JUMP_UNLESS(R1, 0, 10),
+    LOAD(BPF_DW, R1, FRAME, 16 - HEADER),
+    FROM_NET(R1, 64),
+    JUMP_UNLESS(R1, 1, 7),
+    LOAD(BPF_W, R1, FRAME, 0 - HEADER),
+    FROM_NET(R1, 32),
+    AND32(R1, STEER_PROBE_IP6_MASK),
+    XOR32(R1, STEER_PROBE_IP6_WORD),
+
+    JUMP_AT_LEAST(R1, STEER_SEATS_MAX, 2),
+    STORE(BPF_W, FRAME, -SLOT, R1),
+    JUMP(0),
 };
 
 /* The hash is that of the kernel, which nobody outside can foresee. */
@@ -69,6 +111,7 @@ static const struct bpf_insn turn_key[] = {
 
 /* slots[key % n], or nobody. The second comparison is for the verifier, which does not know the
  * range of a remainder. */
+enum { SELECT_AT = 12 };
 static const struct bpf_insn choose[] = {
     TABLE(R1, n),
     LOAD(BPF_W, R2, R1, 0),
@@ -79,12 +122,12 @@ static const struct bpf_insn choose[] = {
     TABLE(R1, slots),
     ADD(R1, KEY),
     LOAD(BPF_H, R1, R1, 0),
-    STORE(BPF_W, FRAME, -4, R1),
+    STORE(BPF_W, FRAME, -SLOT, R1),
 
-    MOVE(R1, CONTEXT),
+    MOVE(R1, CONTEXT), /* SELECT_AT */
     SOCKETS(R2),
     MOVE(R3, FRAME),
-    ADD_K(R3, -4),
+    ADD_K(R3, -SLOT),
     SET(R4, 0),
     CALL(sk_select_reuseport),
 
@@ -121,27 +164,36 @@ static void put(struct writer *w, const struct bpf_insn *code, int n)
     }
 }
 
-int steer_prog_ebpf_build(enum balance_mode balance, int table_fd, int sockets_fd,
+/* The last instruction jumps to the selection, past the key and the choice. */
+static void put_probes(struct writer *w, int nkey)
+{
+    put(w, probe_slot, ARRAY_SIZE(probe_slot));
+    w->code[w->n - 1].off = (short)(nkey + SELECT_AT);
+}
+
+int steer_prog_ebpf_build(const struct steer_plan *plan, int table_fd, int sockets_fd,
                           struct bpf_insn code[STEER_EBPF_MAX])
 {
     struct writer w = {.code = code, .table_fd = table_fd, .sockets_fd = sockets_fd};
 
     put(&w, begin, ARRAY_SIZE(begin));
-    put(&w, keys[balance].code, keys[balance].n);
+    if (plan->probes)
+        put_probes(&w, keys[plan->balance].n);
+    put(&w, keys[plan->balance].code, keys[plan->balance].n);
     put(&w, choose, ARRAY_SIZE(choose));
     return w.n;
 }
 
 /* The table ----------------------------------------------------------------------------------- */
 
-int steer_table_build(enum balance_mode balance, const struct steer_seat *seats, int n,
+int steer_table_build(const struct steer_plan *plan, const struct steer_seat *seats, int n,
                       uint16_t slots[STEER_SEATS_MAX])
 {
     int nlive = steer_count_live(seats, n), count = 0;
 
     if (nlive <= 0)
         return nlive;
-    if (balance == BALANCE_CPU)
+    if (plan->balance == BALANCE_CPU)
         return steer_slots_by_cpu(seats, n, slots);
     for (int i = 0; i < n; i++)
         if (seats[i].live)

@@ -24,13 +24,13 @@ struct steer_table {
 
 /* Fills `slots` by the rules of steer_prog_build(). Returns how many they are, 0: nobody is live.
  * -E2BIG. */
-int steer_table_build(enum balance_mode balance, const struct steer_seat *seats, int n,
+int steer_table_build(const struct steer_plan *plan, const struct steer_seat *seats, int n,
                       uint16_t slots[STEER_SEATS_MAX]);
 
 /* Builds the program over two maps: the table, and the sockets by their slots (of the type
  * REUSEPORT_SOCKARRAY). Where the socket of a slot is missing, the kernel's hash decides. Returns
  * its length. */
-int steer_prog_ebpf_build(enum balance_mode balance, int table_fd, int sockets_fd,
+int steer_prog_ebpf_build(const struct steer_plan *plan, int table_fd, int sockets_fd,
                           struct bpf_insn code[STEER_EBPF_MAX]);
 
 #endif

@@ -385,6 +385,9 @@ static void save(void *data, struct handover *h)
     upgrade_save(&m->upgrade, upgrade);
     reload_save(&m->reload, reload);
     handover_put_fd(h, h->state, "health_fd", health_fd(m->health));
+    control_save(m->control, h, h->state);
+    json_object_set_new(h->state, "began_ms", json_integer(m->status.began_ms));
+    json_object_set_new(h->state, "began_wall_ms", json_integer(m->status.began_wall_ms));
     if (m->settings->text)
         handover_put_text(h->state, "config", m->settings->text);
     json_object_update_new(h->state, json_pack("{s:b, s:b, s:I, s:o, s:o, s:o}", "had_terminal",
@@ -395,7 +398,10 @@ static void save(void *data, struct handover *h)
 
 static void on_upgrade_ended(void *data)
 {
-    settle_later(data);
+    struct master *m = data;
+
+    control_upgrade_failed(m->control, m->upgrade.reason);
+    settle_later(m);
 }
 
 static const struct upgrade_ops upgrade_ops = {
@@ -453,8 +459,17 @@ static void on_control_stop(void *data)
     stop_gracefully(data, "control");
 }
 
-static const struct control_ops control_ops = {
-    .reload = on_control_reload, .restart = on_control_restart, .stop = on_control_stop};
+static int on_control_upgrade(void *data, struct why *why)
+{
+    struct master *m = data;
+
+    return upgrade_request(&m->upgrade, why);
+}
+
+static const struct control_ops control_ops = {.reload = on_control_reload,
+                                               .restart = on_control_restart,
+                                               .stop = on_control_stop,
+                                               .upgrade = on_control_upgrade};
 
 /* The loop's turns -------------------------------------------------------------------------------
  */
@@ -606,6 +621,10 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
                                 .restart = &m->restart,
                                 .began_ms = clock_ms(),
                                 .began_wall_ms = clock_wall_ms()};
+    if (m->saved && handover_number(m->saved, "began_ms") > 0) {
+        m->status.began_ms = handover_number(m->saved, "began_ms");
+        m->status.began_wall_ms = handover_number(m->saved, "began_wall_ms");
+    }
     watch_turns(m);
     upgrade_init(&m->upgrade, m->loop, m->argv, &upgrade_ops, m);
     r = m->saved ? resume(m, why) : open_cluster(m, why);
@@ -614,8 +633,8 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
                         m->saved ? handover_take_fd(m->saved, "health_fd") : -1, &m->status,
                         &m->health, why);
     if (r == 0)
-        r = control_open(m->loop, m->settings->master.control, &m->status, &control_ops, m,
-                         &m->control, why);
+        r = control_open(m->loop, m->settings->master.control, m->saved, &m->status, &control_ops,
+                         m, &m->control, why);
     if (r == 0)
         r = write_pidfile(m, why);
     return r;

@@ -1,4 +1,5 @@
 """preforkctl, before a master that is none and says whatever a test wants."""
+import contextlib
 import json
 import os
 import re
@@ -256,6 +257,43 @@ def test_not_reachable():
         check(err.endswith(": No such file or directory\n"), err)
     code, _, err = ctl("/" + "x" * 200, "status")
     equal((code, err.count("\n")), (3, 1), f"a path that is too long: {err}")
+
+
+def test_crowded():
+    """A queue that is full is waited for, but not for ever"""
+    path = os.path.join(folder(), "crowded")
+    with socket.socket(socket.AF_UNIX) as sock, contextlib.ExitStack() as clients:
+        sock.bind(path)
+        sock.listen(0)
+        clients.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+        code, out, err = ctl(path, "status", limit=60)
+        equal((code, out), (3, ""), "outcome")
+        check(err.endswith("its queue is full\n"), err)
+        with subprocess.Popen([PREFORKCTL, "-s", path, "status", "--json"],
+                              stdout=subprocess.PIPE) as process:
+            time.sleep(0.5)  # it has tried in vain by now, most likely
+            sock.accept()[0].close()
+            with sock.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(answer(STATUS))
+            equal((json.load(process.stdout), process.wait(20)), (STATUS, 0), "after a while")
+    os.unlink(path)
+
+
+def test_output_fails():
+    """Output that cannot be written is a failure; descriptors that are closed do no harm"""
+    with FakeMaster({"GET /v1/status": answer(STATUS),
+                     "POST /v1/reload": lines(SLOT, {"result": "ok"})}) as fake:
+        for args in ("status", "status --json", "reload", "reload --json", "status --watch"):
+            result = subprocess.run(["/bin/sh", "-c", f'"$1" -s "$2" {args} >/dev/full', "sh",
+                                     PREFORKCTL, fake.path], capture_output=True, timeout=30,
+                                    text=True, check=False)
+            equal((result.returncode, result.stderr.count("the output cannot be written")), (1, 1),
+                  f"outcome of {args}: {result.stderr}")
+        result = subprocess.run(["/bin/sh", "-c", '"$1" -s "$2" status <&- >&-', "sh", PREFORKCTL,
+                                 fake.path], capture_output=True, timeout=30, check=False)
+        equal((result.returncode, result.stderr), (0, b""), "closed descriptors")
+        equal(fake.requests[-1], "GET /v1/status", "request")
 
 
 def test_socket_choice():

@@ -97,6 +97,16 @@ def test_reload_fails():
         matches(succeed("status"), r"^last reload: failed, .*status 3", "status")
 
 
+def test_reload_fails_in_silence():
+    """A version that fails without a word is not blamed with the words of the one before"""
+    with master() as m:
+        m.wait_ready()
+        for script, words in (("echo boom; exit 3", ["boom"]), ("exit 4", [])):
+            m.write_config(config(["/bin/sh", "-c", script]))
+            code, out, _err = ctl(socket_path(), "reload")
+            equal((code, re.findall(r"> (.*)", out)), (1, words), "exit status and last lines")
+
+
 def test_reload_refused():
     """A configuration with a mistake: file, line and reason, exit status 1"""
     with master() as m:

@@ -60,7 +60,7 @@ def test_thousand_clients():
     """1,000 clients while every worker is down get 503, and after the recovery none gets it"""
     path, command = switch()
     with Master("-w", "2", "-l", "127.0.0.1:0", "--fallback", "503", "--min-uptime", "10ms",
-                "--backoff-max", "500ms", "--", *command) as m:
+                "--backoff-max", "500ms", "--breaker-failures", "0", "--", *command) as m:
         m.wait_ready()
         start = m.mark()
         down(path)
@@ -84,8 +84,8 @@ def test_thousand_clients():
 def test_waiting_clients():
     """Those who came before the master answers get their answer too"""
     path, command = switch()
-    with Master("-w", "2", "-l", "127.0.0.1:0", "--fallback", "503", "--min-uptime", "10ms", "--",
-                *command) as m:
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--fallback", "503", "--min-uptime", "10ms",
+                "--breaker-failures", "0", "--", *command) as m:
         m.wait_ready()
         down(path)
         kill_all(m)
@@ -112,6 +112,16 @@ def test_slow_start():
         check(not m.is_ready(), "it was ready already")
         m.wait_ready()
         equal(ask_status(m.address()).status, 200, "status")
+
+
+def test_broken():
+    """With all breakers open clients are told the time until the next trial"""
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--fallback", "503", "--backoff", "1ms", "--backoff-max",
+                "1ms", "--breaker-failures", "2", "--breaker-cooldown", "1h", "--",
+                *server("--crash-start=3")) as m:
+        m.wait_log(ACTIVE)
+        wait_until(lambda: int(ask_status(m.address()).headers["retry-after"]) > 2000, "both are broken")
+        equal(m.health("/healthz/liveness").status, 503, "liveness")
 
 
 def test_off():
@@ -179,7 +189,7 @@ def test_kinds_of_listeners():
     path, command = switch()
     unix = os.path.join(folder(), "web.sock")
     text = pool(command=command, workers=2, fallback="503", min_uptime="10ms", backoff_max="300ms",
-                listen=["127.0.0.1:0", f"unix:{unix}", "udp:127.0.0.1:0"])
+                breaker_failures=0, listen=["127.0.0.1:0", f"unix:{unix}", "udp:127.0.0.1:0"])
     for accept in ("per-worker", "shared"):
         with Master(config=text + f"accept = {accept}\n") as m:
             m.wait_ready()
@@ -194,8 +204,8 @@ def test_unlisted_address():
               f'if os.path.exists("{path}"): sys.exit(3)\n'
               f'h.HTTPServer(("127.0.0.1", int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()\n')
     port = free_port()
-    with Master("-w", "1", "--fallback", "503", "--min-uptime", "10ms", "--backoff-max", "300ms", "--",
-                "python3", write("app.py", script), str(port)) as m:
+    with Master("-w", "1", "--fallback", "503", "--min-uptime", "10ms", "--backoff-max", "300ms",
+                "--breaker-failures", "0", "--", "python3", write("app.py", script), str(port)) as m:
         m.wait_ready()
         if not m.count_log(r"sharing it with all workers"):
             return  # no adoption here: the master has no socket

@@ -217,8 +217,8 @@ def test_last_words():
 
 def test_failures_of_many():
     """The last lines of failing workers are told once in a while, not for each"""
-    with Captured("-w", "4", "--output", "tag", "--backoff", "1ms", "--backoff-max", "1ms", "--",
-                  *shell("echo why; exit 3"), ready=False) as m:
+    with Captured("-w", "4", "--output", "tag", "--breaker-failures", "0", "--backoff",
+                  "1ms", "--backoff-max", "1ms", "--", *shell("echo why; exit 3"), ready=False) as m:
         wait_until(lambda: m.log().count("failed start") > 40, "failures")
         m.stop()
         told = m.log().count("its last output: why")
@@ -242,7 +242,7 @@ def test_failed_reload():
 def test_descriptors():
     """Pipes are in the master and their own worker only, and go with the worker"""
     with Captured("-w", "3", "--output", "tag", "--", *sleeper()) as m:
-        m.wait_table(3)
+        m.wait_log("all workers are ready")
         before = len(os.listdir(f"/proc/{m.pid}/fd"))
         ends = {}
         for slot in range(3):

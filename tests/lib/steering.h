@@ -29,7 +29,7 @@ static UNUSED void need_ebpf(void)
     int r;
 
     steer_ebpf_init(&ebpf);
-    r = steer_ebpf_prepare(&ebpf, BALANCE_HASH);
+    r = steer_ebpf_prepare(&ebpf, &(struct steer_plan){.balance = BALANCE_HASH});
     steer_ebpf_free(&ebpf);
     if (r < 0)
         cr_skip_test("no eBPF: %s", strerror(-r));
@@ -98,10 +98,15 @@ static UNUSED void set_live(struct listener *l, unsigned mask)
         listener_set_live(l, slot, mask >> slot & 1);
 }
 
+static UNUSED int steer_by(struct listener *l, enum balance_mode balance)
+{
+    return listener_steer(l, &(struct steer_plan){.balance = balance});
+}
+
 static UNUSED void steer(struct listener *l, unsigned mask)
 {
     set_live(l, mask);
-    cr_assert_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_assert_eq(steer_by(l, BALANCE_HASH), 0);
 }
 
 static UNUSED void expect_only(const struct listener *l, const char *to, unsigned mask, int clients)

@@ -97,7 +97,7 @@ Test(listener_reopen, steers_as_before)
     l = reopen(&spec, SLOTS, sockets, SLOTS);
     for (int slot = 0; slot < SLOTS; slot++)
         listener_set_live(l, slot, slot == 1);
-    cr_assert_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_assert_eq(listener_steer(l, &(struct steer_plan){.balance = BALANCE_HASH}), 0);
     knock(l, clients);
     cr_expect_eq(listener_queue(l, 1), KNOCKS);
     hang_up(clients);

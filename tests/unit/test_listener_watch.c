@@ -284,14 +284,14 @@ Test(listener_watch, steers_rightly_after_a_heal)
     listener_watch(l, watch);
     for (int i = 0; i < SLOTS; i++)
         listener_set_live(l, i, true);
-    cr_assert_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_assert_eq(listener_steer(l, &(struct steer_plan){.balance = BALANCE_HASH}), 0);
     cr_expect(listener_is_steered(l));
     shutdown(listener_fd(l, 0), SHUT_RD);
     expect_healed(l, 0);
     for (int only = 0; only < SLOTS; only++) {
         for (int i = 0; i < SLOTS; i++)
             listener_set_live(l, i, i == only);
-        cr_assert_eq(listener_steer(l, BALANCE_HASH), 0);
+        cr_assert_eq(listener_steer(l, &(struct steer_plan){.balance = BALANCE_HASH}), 0);
         for (int k = 0; k < 20; k++) {
             CLEANUP_CLOSE int client = connect_to(listener_spec(l), listener_port(l));
 
@@ -327,7 +327,7 @@ Test(listener_watch, undoes_steering)
     int n = 0;
 
     listener_set_live(l, 1, true);
-    cr_assert_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_assert_eq(listener_steer(l, &(struct steer_plan){.balance = BALANCE_HASH}), 0);
     attach(listener_fd(l, 0), SO_ATTACH_REUSEPORT_CBPF);
     listener_undo(l);
     for (int k = 0; k < 20; k++) {

@@ -330,6 +330,31 @@ Test(observe, what_counts_as_waiting)
         check_act(&acts[i]);
 }
 
+static bool holds(const void *data)
+{
+    const struct target *t = data;
+
+    return observe_holding(t->pid, t->inodes[1]) == 1;
+}
+
+/* Wherever it is among the processes of a worker, and whatever they do. */
+Test(observe, who_holds_a_socket)
+{
+    for (size_t i = 0; i < 3; i++) {
+        int fd = open_socket(acts[i].type), other = open_socket(acts[i].type);
+        struct target t = {.pid = start_act(&acts[i], fd), .inodes = {1, inode_of(fd)}, .n = 2};
+
+        cr_expect(wait_for(holds, &t), "%s", acts[i].name);
+        close(other); /* it was inherited, another one is opened only now */
+        other = open_socket(acts[i].type);
+        cr_expect_eq(observe_holding(t.pid, inode_of(other)), 0);
+        end(t.pid);
+        cr_expect_neq(observe_holding(t.pid, inode_of(fd)), 1);
+        close(other);
+        close(fd);
+    }
+}
+
 static void *poll_in_thread(void *data)
 {
     poll(data, 1, -1);

@@ -64,6 +64,23 @@ Test(settings_check, ready_delay)
     settings_unref(WELL(.text = POOL "ready = delay\nready-delay = 59s\n"));
 }
 
+Test(settings_check, probe)
+{
+    BADLY("web.conf:3: [pool:web] ready: ready 'probe' must be something else with probe 'off'",
+          .text = POOL "ready = probe\n");
+    BADLY("web.conf:4: [pool:web] accept: accept 'shared' must be per-worker with probe '/'",
+          .text = POOL "probe = /\naccept = shared\n");
+    BADLY("web.conf:3: [pool:web] probe: there is no TCP address in listen to probe",
+          .text = POOL "probe = tcp\nadopt = off\n");
+    BADLY("web.conf:3: [pool:web] probe: there is no TCP address in listen to probe",
+          .text = POOL "probe = tcp\nadopt = listed\nlisten = udp:53\nlisten = unix:/x\n"
+                       "listen = systemd:web\n");
+    settings_unref(WELL(.text = POOL "probe = tcp\nready = probe\n"));
+    settings_unref(WELL(.text = POOL "probe = /x\nlisten = udp:53\nlisten = [::1]:80\n"
+                                     "adopt = off\n"));
+    settings_unref(WELL(.text = POOL "probe = off\nlisten = udp:53\nadopt = off\n"));
+}
+
 Test(settings_check, one_address_in_two_pools)
 {
     BADLY("web.conf:6: [pool:b] listen: '*:8080' is an address of [pool:web] too",

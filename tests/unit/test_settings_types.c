@@ -201,9 +201,10 @@ Test(settings_types, enumerations)
     expect_number(rule_of(SETTING_READY, 0, 0), "delay", READY_DELAY, "delay");
     expect_refused(rule_of(SETTING_LOG_LEVEL, 0, 0), "loud",
                    "'loud' is none of error, warn, info, debug");
-    expect_refused(rule_of(SETTING_READY, 0, 0), "", "'' is none of auto, notify, listen, delay");
+    expect_refused(rule_of(SETTING_READY, 0, 0), "",
+                   "'' is none of auto, notify, listen, delay, probe");
     expect_refused(rule_of(SETTING_READY, 0, 0), "AUTO",
-                   "'AUTO' is none of auto, notify, listen, delay");
+                   "'AUTO' is none of auto, notify, listen, delay, probe");
 }
 
 static void expect_count(const char *text, int value, bool percent)
@@ -275,7 +276,8 @@ Test(settings_types, a_long_text_is_cut_in_a_message)
 
     memset(text, 'x', 300);
     text[300] = '\0';
-    snprintf(reason, sizeof(reason), "'%.64s...' is none of auto, notify, listen, delay", text);
+    snprintf(reason, sizeof(reason), "'%.64s...' is none of auto, notify, listen, delay, probe",
+             text);
     expect_refused(rule_of(SETTING_READY, 0, 0), text, reason);
 }
 
@@ -315,6 +317,33 @@ Test(settings_types, control)
     memset(path, '/', 108);
     path[108] = '\0';
     cr_expect_eq(r.type->parse(&r, path, &(char *){NULL}, NULL), -EINVAL);
+}
+
+Test(settings_types, probe)
+{
+    struct setting_rule r = rule_of(SETTING_PROBE, 0, 0);
+    static const char *const good[] = {"off", "tcp", "/", "/healthz?full=1&x=%20~"};
+    static const char *const bad[] = {"",       "http", "healthz",         "/a b",
+                                      "/a\xc3", "/a\t", "/a\r\nEvil: yes", "tcp "};
+    char path[1026] = "/";
+
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        char *value = NULL;
+
+        cr_expect_eq(r.type->parse(&r, good[i], &value, NULL), 0, "%s", good[i]);
+        cr_expect_str_eq(value, good[i]);
+        r.type->free(&value);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct why why = {""};
+        char *value = NULL;
+
+        cr_expect_eq(r.type->parse(&r, bad[i], &value, &why), -EINVAL, "%s", bad[i]);
+        cr_expect(strstr(why.text, " is neither off, nor tcp, nor a path such as /healthz"));
+        cr_expect_null(value);
+    }
+    memset(path + 1, 'x', 1024);
+    cr_expect_eq(r.type->parse(&r, path, &(char *){NULL}, &(struct why){""}), -EINVAL);
 }
 
 Test(settings_types, lists)

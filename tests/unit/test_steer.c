@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <time.h>
 
+#include "mechanism/probe.h"
+
 #include "../lib/steering.h"
 
 TestSuite(steer, .init = listener_setup, .fini = listener_teardown);
@@ -72,7 +74,7 @@ BOTH(modes_spread_over_live_slots)
         int hits[MANY_SLOTS] = {0};
 
         set_live(l, 7);
-        cr_assert_eq(listener_steer(l, b), 0);
+        cr_assert_eq(steer_by(l, b), 0);
         knock(l, "127.0.0.1:0", CLIENTS, hits);
         /* 200 over 3: a fair choice stays within these with all but 1e-7 */
         for (int slot = 0; slot < 3; slot++)
@@ -94,10 +96,10 @@ BOTH(cpu_chooses_the_slot)
     CPU_SET((size_t)cpu, &set);
     cr_assert_eq(sched_setaffinity(0, sizeof(set), &set), 0);
     set_live(l, 15);
-    cr_assert_eq(listener_steer(l, BALANCE_CPU), 0);
+    cr_assert_eq(steer_by(l, BALANCE_CPU), 0);
     expect_only(l, "127.0.0.1:0", 1u << cpu % SLOTS, CLIENTS);
     set_live(l, 15 & ~(1u << cpu % SLOTS));
-    cr_assert_eq(listener_steer(l, BALANCE_CPU), 0);
+    cr_assert_eq(steer_by(l, BALANCE_CPU), 0);
     expect_only(l, "127.0.0.1:0", 15 & ~(1u << cpu % SLOTS), CLIENTS);
     listener_unref(l);
 }
@@ -108,6 +110,84 @@ Test(steer, leaves_shared_sockets_alone)
 
     steer(l, 2);
     cr_assert(serves(l, "127.0.0.1:0"));
+    listener_unref(l);
+}
+
+/* ---- probes ---- */
+
+/* Connects as the probe of a slot, and returns where that arrived. */
+static int probe(const struct listener *l, const char *address, int slot)
+{
+    struct sockspec bound = spec_for(address, listener_port(l)), to;
+    int hits[MANY_SLOTS] = {0};
+    CLEANUP_CLOSE int fd = -1;
+
+    cr_assert(probe_target(&bound, &to));
+    fd = probe_connect(&to, slot);
+    cr_assert_geq(fd, 0, "%s", strerror(-fd));
+    cr_assert_eq(poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 10000), 1);
+    cr_assert_eq(arrivals(l, hits), 1);
+    for (int i = 0; i < MANY_SLOTS; i++)
+        if (hits[i])
+            return i;
+    return -1;
+}
+
+BOTH(probes_reach_their_slot)
+{
+    static const unsigned masks[] = {0, 1, 0x28, 0x7f, 0xff};
+    int arrived = 0;
+
+    for (size_t k = 0; k < 4; k++) {
+        struct listener *l = open_text(addresses[k].listen, MANY_SLOTS, &per_worker);
+
+        for (int i = 0; i < 800; i++) {
+            struct steer_plan plan = {.balance = (enum balance_mode)(i / 20 % 4), .probes = true};
+
+            set_live(l, masks[i % ARRAY_SIZE(masks)]);
+            cr_assert_eq(listener_steer(l, &plan), 0);
+            arrived += probe(l, addresses[k].to, i % MANY_SLOTS) == i % MANY_SLOTS;
+        }
+        cr_expect_eq(arrived, 800, "%s by way of %s", addresses[k].listen, addresses[k].to);
+        arrived = 0;
+        expect_order_is_known(l, addresses[k].to);
+        listener_unref(l);
+    }
+}
+
+/* The order of the group is not that of the slots any more. */
+BOTH(probes_find_sockets_that_moved)
+{
+    struct listener *l = open_text("*:0", MANY_SLOTS, &per_worker);
+    struct steer_plan plan = {.balance = BALANCE_RANDOM, .probes = true};
+
+    for (int slot = 0; slot < MANY_SLOTS; slot += 3) {
+        shut_down(l, slot);
+        cr_assert_eq(listener_restore(l, slot), 0);
+    }
+    set_live(l, 0x5a);
+    cr_assert_eq(listener_steer(l, &plan), 0);
+    for (int slot = 0; slot < MANY_SLOTS; slot++) {
+        cr_expect_eq(probe(l, "127.0.0.1:0", slot), slot);
+        expect_only(l, "127.0.0.1:0", 0x5a, FEW);
+    }
+    listener_unref(l);
+}
+
+/* What is not a probe, or of a slot that is not there, goes where everything goes. */
+BOTH(others_are_no_probes)
+{
+    struct listener *l = open_text("127.0.0.1:0", 2, &per_worker);
+    struct steer_plan plan = {.probes = true};
+
+    set_live(l, 2);
+    for (int probes = 0; probes < 2; probes++) {
+        plan.probes = probes;
+        cr_assert_eq(listener_steer(l, &plan), 0);
+        for (int slot = 0; slot < 2; slot++)
+            cr_expect_eq(probe(l, "127.0.0.1:0", slot), probes ? slot : 1);
+        expect_only(l, "127.0.0.1:0", 2, FEW);
+    }
     listener_unref(l);
 }
 
@@ -394,13 +474,13 @@ Test(steer, tells_that_it_cannot_once)
     for (int slot = 0; slot < 2; slot++)
         set_number(listener_fd(l, slot), SOL_SOCKET, SO_LOCK_FILTER, 1);
     set_live(l, 1);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), -EPERM);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), -EPERM);
     set_live(l, 2);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), 0);
     set_live(l, 3);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), 0);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), 0);
     set_live(l, 1);
-    cr_expect_eq(listener_steer(l, BALANCE_HASH), -EPERM);
+    cr_expect_eq(steer_by(l, BALANCE_HASH), -EPERM);
     listener_unref(l);
 }
 

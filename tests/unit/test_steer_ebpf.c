@@ -15,7 +15,7 @@ static void expect_turns(struct listener *l, const char *to, unsigned mask)
     int hits[MANY_SLOTS] = {0}, rounds = 25;
 
     set_live(l, mask);
-    cr_assert_eq(listener_steer(l, BALANCE_ROUND_ROBIN), 0);
+    cr_assert_eq(steer_by(l, BALANCE_ROUND_ROBIN), 0);
     knock(l, to, rounds * __builtin_popcount(mask), hits);
     for (int slot = 0; slot < SLOTS; slot++)
         cr_expect_eq(hits[slot], mask >> slot & 1 ? rounds : 0, "%s, mask %#x: %d in slot %d", to,
@@ -42,7 +42,7 @@ Test(steer_ebpf, goes_by_chance_where_it_cannot_count)
     without_ebpf();
     l = open_text("127.0.0.1:0", SLOTS, &per_worker);
     set_live(l, 7);
-    cr_assert_eq(listener_steer(l, BALANCE_ROUND_ROBIN), 0);
+    cr_assert_eq(steer_by(l, BALANCE_ROUND_ROBIN), 0);
     knock(l, "127.0.0.1:0", CLIENTS, hits);
     for (int slot = 0; slot < 3; slot++)
         cr_expect(hits[slot] > 30 && hits[slot] < 110, "%d in slot %d", hits[slot], slot);
@@ -64,6 +64,53 @@ Test(steer_ebpf, finds_a_socket_that_left_its_map)
     knock(l, "127.0.0.1:0", CLIENTS, hits);
     cr_assert_eq(listener_restore_backlog(l, 1), 0);
     expect_order_is_known(l, "127.0.0.1:0");
+    listener_unref(l);
+}
+
+/* Of another master, of which only the sockets are left: its program goes when ours comes, and its
+ * maps a moment later. */
+Test(steer_ebpf, takes_over_from_a_dead_master)
+{
+    struct listener *l;
+    struct steer theirs;
+    struct steer_plan turns = {.balance = BALANCE_ROUND_ROBIN};
+    int even = 0;
+
+    need_ebpf();
+    l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    steer_init(&theirs, false);
+    listener_release(l);
+    for (int slot = 0; slot < SLOTS; slot++) {
+        cr_assert_eq(steer_join(&theirs, listener_fd(l, slot)), 0);
+        steer_set(&theirs, listener_fd(l, slot), slot, true);
+    }
+    cr_assert_eq(steer_choose(&theirs, &turns), 0);
+    cr_assert_eq(theirs.by, STEER_BY_EBPF);
+    steer_free(&theirs);
+    set_live(l, 6);
+    for (int i = 0; even < 8; i++) { /* so often by chance once in two million times */
+        int hits[MANY_SLOTS] = {0};
+
+        cr_assert_eq(listener_steer(l, &turns), 0);
+        knock(l, "127.0.0.1:0", FEW, hits);
+        cr_assert_eq(hits[0] + hits[3], 0); /* exact from the beginning */
+        even = hits[1] == hits[2] ? even + 1 : 0;
+        cr_assert_lt(i, 1000, "it never goes round in turn");
+        usleep(1000);
+    }
+    listener_unref(l);
+}
+
+Test(steer_ebpf, released_and_taken_again)
+{
+    struct listener *l;
+
+    need_ebpf();
+    l = open_text("127.0.0.1:0", SLOTS, &per_worker);
+    steer(l, 5);
+    listener_release(l);
+    expect_only(l, "127.0.0.1:0", 5, CLIENTS);
+    expect_turns(l, "127.0.0.1:0", 5);
     listener_unref(l);
 }
 

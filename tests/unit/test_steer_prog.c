@@ -129,7 +129,7 @@ static int group(int n, unsigned mask)
 
 static int build(enum balance_mode balance, int n)
 {
-    return steer_prog_build(balance, seats, n, SEED, code);
+    return steer_prog_build(&(struct steer_plan){.balance = balance}, seats, n, SEED, code);
 }
 
 /* Runs the program with every remainder equally often, and wants each live socket to be chosen as
@@ -259,7 +259,8 @@ Test(steer_prog, every_byte_of_the_sender_counts)
     cr_expect_geq(count_changes(length, &four, 20, 2), 14);
     cr_expect_geq(count_changes(length, &six, 40, 2), 14);
     before = run(length, &four);
-    length = steer_prog_build(BALANCE_HASH, seats, 1000, SEED + 1, code);
+    length = steer_prog_build(&(struct steer_plan){.balance = BALANCE_HASH}, seats, 1000, SEED + 1,
+                              code);
     cr_expect_neq(run(length, &four), before);
 }
 

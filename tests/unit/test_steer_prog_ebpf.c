@@ -20,7 +20,7 @@ static int group(int n, unsigned mask)
 
 static int table(enum balance_mode balance, int n)
 {
-    return steer_table_build(balance, seats, n, slots);
+    return steer_table_build(&(struct steer_plan){.balance = balance}, seats, n, slots);
 }
 
 Test(steer_prog_ebpf, each_live_slot_once)
@@ -83,7 +83,9 @@ Test(steer_prog_ebpf, program)
     struct bpf_insn code[STEER_EBPF_MAX];
 
     for (enum balance_mode b = BALANCE_HASH; b <= BALANCE_CPU; b++) {
-        int n = steer_prog_ebpf_build(b, TABLE_FD, SOCKETS_FD, code), tables = 0, sockets = 0;
+        const struct steer_plan plan = {.balance = b};
+        int n = steer_prog_ebpf_build(&plan, TABLE_FD, SOCKETS_FD, code);
+        int tables = 0, sockets = 0;
 
         cr_assert(n > 0 && n <= STEER_EBPF_MAX);
         cr_expect_eq(code[n - 1].code, BPF_JMP | BPF_EXIT);

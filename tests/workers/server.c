@@ -38,7 +38,7 @@ static struct {
     long fd, starter, einhorn;
     /* how it behaves */
     long notify, start_delay, crash_start, crash_after, never_ready, ignore_term, exit_code;
-    long request_delay, serial, only_slot, grandchild, garbage, pings, mainpid, status;
+    long request_delay, error, serial, leak, only_slot, grandchild, garbage, pings, mainpid, status;
     long shutdown_at_term;
 } opt = {.fd = -1, .only_slot = -1};
 
@@ -58,6 +58,8 @@ static const struct {
     {"ignore-term", &opt.ignore_term, true},     /* TERM does nothing */
     {"exit-code", &opt.exit_code, false},        /* of a graceful end, /exit and --crash-after */
     {"request-delay", &opt.request_delay, true}, /* milliseconds, blocking, before each answer */
+    {"error", &opt.error, true},                 /* answer everything with this status */
+    {"leak", &opt.leak, true},                   /* KiB lost at each request */
     {"serial", &opt.serial, false},              /* accept the next when the last is answered */
     {"only-slot", &opt.only_slot, false},        /* misbehave in this slot only */
     {"grandchild", &opt.grandchild, true},       /* leave a child that ignores TERM */
@@ -399,18 +401,33 @@ static void send_all(int fd, const char *data, size_t len)
     }
 }
 
+/* Kept in a list, or the compiler would see that nobody needs it. */
+static void leak(void)
+{
+    static void **lost;
+    size_t size = (size_t)opt.leak * 1024;
+    void **more = size ? malloc(size) : NULL;
+
+    if (!more)
+        return;
+    memset(more, 1, size);
+    *more = lost;
+    lost = more;
+}
+
 static void respond(struct connection *c, bool keep)
 {
     static struct text body, whole;
     size_t i = 0;
 
     sleep_ms(opt.request_delay);
+    leak();
     body.len = whole.len = 0;
     while (strncmp(c->request, endpoints[i].path, strlen(endpoints[i].path)) != 0)
         i++;
     endpoints[i].answer(&body);
-    text_add(&whole, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n",
-             body.len, keep ? "" : "Connection: close\r\n");
+    text_add(&whole, "HTTP/1.1 %ld -\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n",
+             opt.error ? opt.error : 200, body.len, keep ? "" : "Connection: close\r\n");
     text_add(&whole, "%.*s", (int)body.len, body.data);
     send_all(c->fd, whole.data, whole.len);
 }
