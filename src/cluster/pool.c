@@ -26,6 +26,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->retirement.data = p;
     probing_init(&p->probing, starts_due->loop, &p->discovery);
     standby_init(&p->standby, p);
+    pool_log_init(&p->log, p);
     recycling_init(&p->recycling, p);
     queues_init(p);
     scaling_init(p);
@@ -39,6 +40,7 @@ void pool_free(struct pool *p)
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     probing_free(&p->probing);
     standby_end(&p->standby);
+    pool_log_end(&p->log);
     recycling_end(&p->recycling);
     queues_stop(p);
     scaling_stop(p);
@@ -68,7 +70,7 @@ int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why)
         return why_fail_errno(why, -ENOMEM, "slots");
     p->slots = slots;
     for (int i = p->nslots; i < n; i++) {
-        slots[i] = slot_new(p->starts_due, &slot_ops, p, i, gen);
+        slots[i] = slot_new(p->starts_due, &slot_ops, p, &p->log, i, gen);
         if (!slots[i])
             return why_fail_errno(why, -ENOMEM, "slots");
         p->nslots = i + 1;
