@@ -4,7 +4,7 @@ import signal
 import time
 
 import proc
-from harness import (QUICK, Hammer, Master, ask, check, connect, diag, equal, parse_reply, parse_who,
+from harness import (QUICK, Hammer, Master, check, connect, diag, equal, parse_reply, parse_who,
                      read_all, server, stays, timeout, wait_until)
 
 HUNG = r"hung: accepts none of \d+ waiting"
@@ -117,20 +117,72 @@ def test_never_killed_with_0():
             answer(sock)
 
 
-@timeout(180)
-def test_slow_is_not_hung():
-    """A worker that is too slow for its load, with its queue always full, is never killed"""
+def expect_patience(workers, *options):
+    """Workers that are too slow for their load, with their queues always full, are never killed."""
     seconds = 8 if QUICK else 20
-    with Master("-w", "2", "-l", "127.0.0.1:0", "--hang-timeout", "3s", "--backlog", "8", "--",
-                *server("--request-delay=100")) as m:
+    with Master("-w", str(workers), *options, "-l", "127.0.0.1:0", "--hang-timeout", "3s",
+                "--backlog", "8", "--", *server("--request-delay=100")) as m:
         m.wait_ready()
-        pids = [m.in_slot(slot) for slot in range(2)]
+        pids = [m.in_slot(slot) for slot in range(workers)]
         with Hammer(m.address(), clients=64, seconds=150) as load:
             time.sleep(seconds)
             load.process.terminate()
             equal(m.count_log("aborting"), 0, "workers aborted")
-            equal([m.in_slot(slot) for slot in range(2)], pids, "workers")
+            equal([m.in_slot(slot) for slot in range(workers)], pids, "workers")
             load.show()
+
+
+@timeout(180)
+def test_slow_is_not_hung():
+    """Workers that are too slow for their load, with their queues always full, are never killed"""
+    expect_patience(2)
+
+
+@timeout(180)
+def test_slow_alone():
+    """The only worker of a pool is not killed for being slow"""
+    expect_patience(1)
+
+
+@timeout(180)
+def test_slow_with_one_queue():
+    """Workers that share a queue are not killed for being slow"""
+    expect_patience(2, "--accept", "shared")
+
+
+@timeout(90)
+def test_the_only_worker():
+    """The only worker that accepts nothing is replaced, and its successor answers those that wait"""
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--hang-timeout", "3s", "--stop-timeout", "1s", "--",
+                *server()) as m:
+        m.wait_ready()
+        pid = hang(m, 0)
+        waiting = [send_request(m) for _ in range(5)]
+        m.wait_log(HUNG)
+        equal(m.is_ready(), False, "readiness")
+        waiting += [send_request(m) for _ in range(5)]
+        m.wait_log(ABORTED)
+        for sock in waiting:
+            check(answer(sock).pid != pid, "answered by a process that hangs")
+        wait_until(m.is_ready, "readiness")
+
+
+@timeout(90)
+def test_one_queue():
+    """When nobody accepts from the queue that all share, one worker is replaced, and that is enough"""
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--accept", "shared", "--hang-timeout", "3s",
+                "--stop-timeout", "1s", "--", *server()) as m:
+        m.wait_ready()
+        pids = [hang(m, slot) for slot in range(2)]
+        waiting = [send_request(m) for _ in range(5)]
+        m.wait_log("no worker accepts any of 5 connections")
+        m.wait_log(ABORTED)
+        for sock in waiting:
+            check(answer(sock).pid not in pids, "answered by a process that hangs")
+        stays(lambda: m.count_log(ABORTED) == 1, 1, "one worker is aborted")
+        for pid in pids:
+            if proc.alive(pid):
+                os.kill(pid, signal.SIGCONT)
 
 
 @timeout(60)
