@@ -150,7 +150,7 @@ void queues_rescue(struct pool *p, struct slot *s)
 
 static bool stays_down(const struct slot *s)
 {
-    return s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN;
+    return s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN || s->state == SLOT_FINISHED;
 }
 
 static void rescue_all(struct pool *p)

@@ -16,6 +16,7 @@
 #include "interface/scale.h"
 #include "interface/upgrade.h"
 #include "mechanism/activation.h"
+#include "mechanism/oom_watch.h"
 #include "mechanism/signals.h"
 
 #define KUBERNETES_DRAIN_MS 5000
@@ -613,6 +614,7 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
     if (r < 0)
         return why_fail_errno(why, r, "signalfd");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    oom_watch_open("");
     sys_raise_nofile(m->saved ? (rlim_t)handover_number(m->saved, "nofile") : 0);
     reload_init(&m->reload, &m->cluster, cmdline, &reload_ops, m);
     restart_init(&m->restart, m->loop, &restart_ops, m);
@@ -652,6 +654,7 @@ static void close_all(struct master *m)
     reload_free(&m->reload);
     upgrade_free(&m->upgrade);
     cluster_free(&m->cluster);
+    oom_watch_close();
     sys_kill_children();
     signals_close(m->signals);
     settings_unref(m->settings);
