@@ -4,30 +4,46 @@
 
 #include "base/sys.h"
 #include "mechanism/cgroup.h"
-#include "policy/cpus.h"
 
 enum {
     CGROUP_FILE_MAX = 4096,
-    AFFINITY_MAX_CPUS = 1 << 20,
+    AFFINITY_MAX_CPUS = 1 << 16,
 };
 
 /* --- Affinity --- */
 
-/* The kernel refuses a set that is smaller than its own, whose size nothing tells beforehand. */
-static int count_affinity(void)
+static void list_cpus(const cpu_set_t *set, size_t size, struct cpus *out)
 {
+    for (int cpu = 0; cpu < (int)(8 * size) && out->n < CPUS_MAX; cpu++)
+        if (CPU_ISSET_S((size_t)cpu, size, set))
+            out->ids[out->n++] = (uint16_t)cpu;
+}
+
+/* The kernel refuses a set that is smaller than its own, whose size nothing tells beforehand. */
+static void read_affinity(struct cpus *out)
+{
+    out->n = 0;
     for (int ncpus = CPU_SETSIZE; ncpus <= AFFINITY_MAX_CPUS; ncpus *= 2) {
         cpu_set_t *set = CPU_ALLOC(ncpus);
         size_t size = CPU_ALLOC_SIZE(ncpus);
         int r = set ? sched_getaffinity(0, size, set) : -1;
-        int count = r == 0 ? CPU_COUNT_S(size, set) : 0;
         bool retry = set && r < 0 && errno == EINVAL;
 
+        if (r == 0)
+            list_cpus(set, size, out);
         CPU_FREE(set);
         if (!retry)
-            return count;
+            return;
     }
-    return 0;
+}
+
+const struct cpus *cpus_probe_allowed(void)
+{
+    static struct cpus allowed;
+
+    if (allowed.n == 0)
+        read_affinity(&allowed);
+    return &allowed;
 }
 
 /* --- Quota of one cgroup --- */
@@ -109,5 +125,8 @@ int64_t cpus_probe_quota(const char *root)
 
 int cpus_probe(void)
 {
-    return cpus_usable(count_affinity(), cpus_probe_quota(""));
+    struct cpus now;
+
+    read_affinity(&now);
+    return cpus_usable(now.n, cpus_probe_quota(""));
 }
