@@ -104,7 +104,8 @@ int accept_census_take(struct accept_census *c, struct listener *const *listener
         r = -EAGAIN;
     else
         r = k.accepted || replaced(c, &k, count_queued(listeners, n));
-    qsort(k.waiting, k.n, sizeof(*k.waiting), compare);
+    if (k.n > 0)
+        qsort(k.waiting, k.n, sizeof(*k.waiting), compare);
     free(c->waiting);
     *c = (struct accept_census){.begun = true,
                                 .queued = queued,

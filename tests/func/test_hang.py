@@ -4,8 +4,9 @@ import signal
 import time
 
 import proc
-from harness import (QUICK, Hammer, Master, check, connect, diag, equal, parse_reply, parse_who,
-                     read_all, server, stays, timeout, wait_until)
+from harness import (QUICK, Hammer, Master, check, connect, diag, equal, folder, parse_reply,
+                     parse_who, read_all, server, stays, timeout, wait_until, write)
+from test_balance import need_ebpf
 
 HUNG = r"hung: accepts none of \d+ waiting"
 ABORTED = r"hung: accepted none of \d+ waiting connections for \d+ s: aborting it"
@@ -200,3 +201,24 @@ def test_quiet_after_load():
                 last[:] = [now, time.monotonic()]
             return time.monotonic() - last[1] > 2
         wait_until(settled, "two quiet seconds")
+
+
+@timeout(60)
+def test_rescue():
+    """Connections that wait for a slot whose starts fail are answered by other workers"""
+    need_ebpf()
+    flag = os.path.join(folder(), "flag")
+    script = f'test -e {flag} -a "$PREFORK_SLOT" = 1 && exit 1; exec "$@"'
+    with Master("-w", "3", "-l", "127.0.0.1:0", "--hang-timeout", "0", "--backoff", "60s",
+                "--backoff-max", "60s", "--min-uptime", "10ms", "--", "/bin/sh", "-c", script, "sh",
+                *server()) as m:
+        m.wait_ready()
+        pid = hang(m, 1)
+        waiting = fill(m, 30)
+        m.wait_log(HUNG)
+        write("flag", "")
+        os.kill(pid, signal.SIGKILL)
+        m.wait_log(r"main\.1: moved \d+ waiting connections to other workers")
+        slots = {answer(sock).slot for sock in waiting}
+        check(1 not in slots, f"answered by slots {slots}")
+        equal(m.count_log("main.1.*: ready after"), 1, "workers of the slot that became ready")
