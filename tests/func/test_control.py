@@ -10,7 +10,8 @@ import threading
 
 import proc
 from harness import (NOBODY, PREFORKD, QUICK, ROOT, SANITIZERS, Hammer, Master, as_nobody, check,
-                     connect, diag, equal, folder, matches, need_root, pool, server, sleeper, timeout, wait_until, write)
+                     connect, diag, equal, folder, matches, need_root, pool,
+                     server, sleeper, timeout, wait_until, write)
 
 
 def socket_path():
@@ -292,8 +293,11 @@ def test_stop_during_reload():
 
 def test_upgrade():
     """An upgrade is told by the new program; the socket stays and a failed one is told by the old"""
-    with master("-w", "1", "-l", "127.0.0.1:0", "--", *server()) as m:
+    with master(config=pool(listen="127.0.0.1:0", workers=1)) as m:
         m.wait_ready()
+        good = pool(listen="127.0.0.1:0", workers=1)
+        write(os.path.basename(m.config_path), "[pool:main]\nenv = SECRET\n")
+        m.order("reload", "failed")
         inode = os.stat(socket_path()).st_ino
         up = m.status()["uptime_s"]
         equal(m.order("upgrade"), [{"result": "ok"}], "events")
@@ -302,6 +306,9 @@ def test_upgrade():
         status = m.status()
         equal(status["pid"], m.pid, "pid")
         check(status["uptime_s"] > up, "the master's uptime began anew")
+        equal(m.metrics()["preforkd_last_reload_success"], 0, "the last reload")
+        check("SECRET" not in m.health("/status").body, "strangers see the configuration")
+        write(os.path.basename(m.config_path), good)
         m.order("reload")
 
 
