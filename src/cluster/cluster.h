@@ -7,7 +7,7 @@
 struct cluster_ops {
     void (*changed)(void *data); /* readiness or counts may be others than before */
     void (*outcome)(void *data, struct pool *p, int slot, bool ok);
-    void (*scale)(void *data, struct pool *p, int n); /* as of struct pool_ops */
+    void (*scale)(void *data, struct pool *p, int n);    /* as of struct pool_ops */
     void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
     /* a child of nobody in the cluster ended, while it still is a zombie */
     void (*stranger_gone)(void *data, pid_t pid, int code, int status);

@@ -1,6 +1,7 @@
 #include "cluster/launch.h"
 
 #include "base/sys.h"
+#include "mechanism/cpus_probe.h"
 #include "policy/worker_env.h"
 
 #define ENV_FILE_MAX (1024 * 1024)
@@ -85,6 +86,13 @@ static void patch_pid(void *data, pid_t pid)
     worker_env_set_pid(data, pid);
 }
 
+static int64_t choose_cpu(const struct pool_settings *pool, int slot)
+{
+    int cpu = pool->cpu_affinity == AFFINITY_AUTO ? cpus_of_slot(cpus_probe_allowed(), slot) : -1;
+
+    return cpu < 0 ? SPAWN_INHERIT : cpu;
+}
+
 static int spawn(const struct worker_start *start, struct worker_env *env, const int *outputs,
                  pid_t *pid, int *result_fd, struct why *why)
 {
@@ -110,6 +118,7 @@ static int spawn(const struct worker_start *start, struct worker_env *env, const
             .user = &g->user,
             .filter = g->filter,
             .umask = pool->umask,
+            .cpu = choose_cpu(pool, start->slot),
             .nice = pool->nice,
             .oom_score_adj = pool->oom_score_adj,
             .limit_nofile = pool->limit_nofile,

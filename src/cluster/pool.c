@@ -26,6 +26,7 @@ struct pool *pool_new(struct start_queue *starts_due, const struct pool_ops *ops
     p->retirement.data = p;
     probing_init(&p->probing, starts_due->loop, &p->discovery);
     standby_init(&p->standby, p);
+    pool_log_init(&p->log, p);
     recycling_init(&p->recycling, p);
     queues_init(p);
     scaling_init(p);
@@ -39,6 +40,7 @@ void pool_free(struct pool *p)
     ev_timer_stop(p->starts_due->loop, &p->retirement);
     probing_free(&p->probing);
     standby_end(&p->standby);
+    pool_log_end(&p->log);
     recycling_end(&p->recycling);
     queues_stop(p);
     scaling_stop(p);
@@ -68,7 +70,7 @@ int pool_grow(struct pool *p, struct generation *gen, int n, struct why *why)
         return why_fail_errno(why, -ENOMEM, "slots");
     p->slots = slots;
     for (int i = p->nslots; i < n; i++) {
-        slots[i] = slot_new(p->starts_due, &slot_ops, p, i, gen);
+        slots[i] = slot_new(p->starts_due, &slot_ops, p, &p->log, i, gen);
         if (!slots[i])
             return why_fail_errno(why, -ENOMEM, "slots");
         p->nslots = i + 1;
@@ -202,6 +204,15 @@ static void post_all(struct pool *p, enum slot_event event)
         slot_post(p->slots[i], event);
 }
 
+/* Everybody who goes by what a slot does. */
+static void note(struct pool *p, struct slot *s)
+{
+    queues_changed(p, s);
+    steering_note(&p->discovery, p->gen, s);
+    probing_note(&p->probing, s);
+    standby_note(&p->standby);
+}
+
 void pool_start(struct pool *p)
 {
     for (int i = 0; i < p->wanted; i++)
@@ -214,10 +225,9 @@ void pool_resume(struct pool *p)
     for (int i = 0; i < p->nslots; i++) {
         if (p->slots[i]->retiring_ms > 0)
             watch_retirement(p);
-        queues_changed(p, p->slots[i]);
-        steering_note(&p->discovery, p->gen, p->slots[i]);
+        note(p, p->slots[i]);
     }
-    pool_steer(p);
+    pool_settle(p);
     scaling_changed(p);
 }
 
@@ -274,10 +284,7 @@ static void on_changed(void *data, struct slot *s)
         discovery_tidy(&p->discovery, s->index);
     else if (s->state == SLOT_UP && !s->leaving)
         discovery_keep(&p->discovery, s->index, s->cur->claims);
-    queues_changed(p, s);
-    steering_note(&p->discovery, p->gen, s);
-    probing_note(&p->probing, s);
-    standby_note(&p->standby);
+    note(p, s);
     if (!p->stopping)
         trim(p);
     p->ops->changed(p->data, p);

@@ -3,6 +3,7 @@
 #define PREFORKD_CLUSTER_POOL_H
 
 #include "cluster/discovery.h"
+#include "cluster/pool_log.h"
 #include "cluster/probing.h"
 #include "cluster/recycling.h"
 #include "cluster/scaling.h"
@@ -34,6 +35,7 @@ struct pool {
     bool stopping;                       /* the whole pool goes down */
     uint64_t restarts[RESTART_NREASONS]; /* starts that were not a slot's first */
     struct standby standby;
+    struct pool_log log; /* about restarts */
     struct recycling recycling;
     struct histogram start_times; /* from fork to ready */
     ev_timer retirement;          /* runs while slots wait for their queues to be empty */

@@ -12,13 +12,19 @@
 #define START_FIRST_MS 50
 #define START_LAST_MS  1000
 
+/* Beside another worker, which takes most connections that come one by one: it is awake already. Of
+ * many at once the other gets some. */
+#define BURST_MAX 16
+
 struct probing_target {
     struct probing *owner;
     struct slot *slot;
-    struct worker *subject; /* NULL: nobody yet */
-    bool starting;          /* it is asked whether it is ready yet */
-    struct probe *probe;    /* the last one */
-    bool waiting;           /* for its result */
+    struct worker *subject;          /* NULL: nobody yet */
+    bool starting;                   /* it is asked whether it is ready yet */
+    struct probe *probes[BURST_MAX]; /* the last ones */
+    int waiting;                     /* for the results of so many */
+    bool missed;                     /* one of them has met another worker */
+    int burst;                       /* how many at once beside another worker */
     ev_timer due;
     int64_t wait_ms; /* of one that starts */
     unsigned failures;
@@ -124,12 +130,14 @@ static void on_done(void *data, enum probe_result result, const char *what)
 {
     struct probing_target *t = data;
 
-    t->waiting = false;
+    t->waiting--;
+    t->missed = t->missed || result == PROBE_ELSEWHERE;
     if (t->subject != find_subject(t->slot))
         return; /* it says that it is stopping */
-    arm_next(t);
-    if (result == PROBE_ELSEWHERE && t->starting)
-        arm(t, START_FIRST_MS); /* a matter of luck */
+    if (t->waiting == 0 && t->missed && t->starting)
+        arm(t, START_FIRST_MS); /* bad luck, and no reason to wait longer */
+    else if (t->waiting == 0)
+        arm_next(t);
     if (result == PROBE_PASSED) {
         t->failures = 0;
         worker_probed(t->subject);
@@ -158,6 +166,16 @@ static bool defers_accept(const struct listener *l, int slot)
     return seconds > 0;
 }
 
+static void free_probes(struct probing_target *t)
+{
+    for (int i = 0; i < BURST_MAX; i++) {
+        probe_free(t->probes[i]);
+        t->probes[i] = NULL;
+    }
+    t->waiting = 0;
+    t->missed = false;
+}
+
 static void ask(struct probing_target *t, const struct listener *l, const struct sockspec *to)
 {
     static const struct probe_ops alone = {on_done, NULL}, beside = {on_done, is_meant};
@@ -171,12 +189,14 @@ static void ask(struct probing_target *t, const struct listener *l, const struct
         .timeout_ms = pool->probe_timeout_ms,
     };
     bool shared = t->subject != s->cur || s->leaving;
-    int r;
+    int n = shared ? t->burst : 1, r = 0;
 
-    probe_free(t->probe);
-    t->probe = NULL;
-    r = probe_start(t->owner->loop, &request, shared ? &beside : &alone, t, &t->probe);
-    t->waiting = r == 0;
+    free_probes(t);
+    for (int i = 0; i < n && r == 0; i++) {
+        r = probe_start(t->owner->loop, &request, shared ? &beside : &alone, t, &t->probes[i]);
+        t->waiting++;
+    }
+    t->burst = n * 2 < BURST_MAX ? n * 2 : BURST_MAX;
     if (r < 0) /* other failures are our own */
         on_done(t, r == -ECONNREFUSED ? PROBE_FAILED : PROBE_ELSEWHERE, strerror(-r));
 }
@@ -195,15 +215,13 @@ static void tell_nothing_to_probe(struct probing_target *t)
 /* From now on this one is asked, or nobody. What the last one answered is still read to its end. */
 static void begin(struct probing_target *t, struct worker *subject)
 {
-    if (t->waiting) {
-        probe_free(t->probe);
-        t->probe = NULL;
-    }
-    t->waiting = false;
+    if (t->waiting > 0)
+        free_probes(t);
     t->subject = subject;
     t->starting = subject && subject->state == WORKER_STARTING;
     t->failures = 0;
     t->wait_ms = START_FIRST_MS;
+    t->burst = 2;
     ev_timer_stop(t->owner->loop, &t->due);
     if (subject && !t->starting)
         arm(t, part(subject->gen->pool->probe_interval_ms, 0, 100));
@@ -258,7 +276,7 @@ static void target_free(struct probing_target *t)
     if (!t)
         return;
     ev_timer_stop(t->owner->loop, &t->due);
-    probe_free(t->probe);
+    free_probes(t);
     free(t);
 }
 

@@ -9,6 +9,8 @@
 
 #define LOOK_MS       100
 #define EMPTY_LOOKS   10   /* in a row, then it is left alone until connections wait */
+#define CENSUS_MS     1000 /* between looks at single connections */
+#define CENSUS_SHARE  100  /* of the time at most one part goes into that */
 #define UNDO_MS       1000 /* between looks for what workers put on their sockets */
 #define HEALS_MAX     10   /* of one slot in a second at once; a worker may go on for ever */
 #define TELL_HEALS_MS 10000
@@ -121,6 +123,14 @@ void queues_look(struct pool *p, struct slot *s)
         begin(p, &s->queue);
 }
 
+/* Nothing more is to be proved. */
+static void look_away(struct queue *q)
+{
+    accept_census_end(&q->census);
+    q->census_ms = 0;
+    q->stands = false;
+}
+
 /* Slots that stay down ------------------------------------------------------------------------- */
 
 void queues_rescue(struct pool *p, struct slot *s)
@@ -140,7 +150,7 @@ void queues_rescue(struct pool *p, struct slot *s)
 
 static bool stays_down(const struct slot *s)
 {
-    return s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN;
+    return s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN || s->state == SLOT_FINISHED;
 }
 
 static void rescue_all(struct pool *p)
@@ -164,6 +174,8 @@ void queues_changed(struct pool *p, struct slot *s)
     q->masked = q->sampled = false;
     q->waiting = 0;
     q->hang = (struct hang){0};
+    q->verdict = HANG_NONE;
+    look_away(q);
     if (pid) {
         begin(p, q);
         begin(p, &p->queues.shared);
@@ -225,25 +237,61 @@ static void set_masked(struct pool *p, struct slot *s, bool wanted)
     pool_steer(p);
 }
 
+static void describe_hang(const struct queue *q, char *what, size_t size)
+{
+    snprintf(what, size, "hung: accepted none of %d waiting connections for %lld s", q->waiting,
+             (long long)(clock_ms() - q->hang.since_ms) / 1000);
+}
+
 static void kill_hung(struct pool *p, struct slot *s)
 {
     char what[128];
 
-    snprintf(what, sizeof(what), "hung: accepted none of %d waiting connections for %lld s",
-             s->queue.waiting, (long long)(clock_ms() - s->queue.hang.since_ms) / 1000);
+    describe_hang(&s->queue, what, sizeof(what));
     slot_sick(s, RESTART_HANG, what);
     queues_rescue(p, s);
 }
 
-static void judge(struct pool *p, struct slot *s, const struct hang_sample *sample)
+static void judge(struct pool *p, struct slot *s, enum hang_verdict verdict)
 {
-    int64_t timeout_ms = s->cur->gen->pool->hang_timeout_ms;
-    enum hang_verdict verdict = hang_look(&s->queue.hang, sample, timeout_ms, clock_ms());
-
     set_masked(p, s, verdict != HANG_NONE);
     set_hung(s, verdict >= HANG_HUNG);
     if (verdict == HANG_KILL)
         kill_hung(p, s);
+}
+
+/* The queue cannot be kept from growing, so its connections are looked at one by one. */
+static void look_closely(struct queue *q, struct listener *const *list, size_t n,
+                         struct hang_sample *sample)
+{
+    if (clock_ms() >= q->census_ms) {
+        int r = accept_census_take(&q->census, list, n);
+        int64_t pause_ms = CENSUS_SHARE * q->census.took_us / 1000;
+
+        q->stands = r == 0;
+        q->census_ms = clock_ms() + (pause_ms > CENSUS_MS ? pause_ms : CENSUS_MS);
+        sample->taken = sample->taken || r > 0;
+    }
+    sample->certain = q->stands;
+}
+
+/* `alone`: new connections can go nowhere else. Before the end of a worker whose queue may have
+ * moved since the last census there is one more. */
+static enum hang_verdict weigh(struct queue *q, struct listener *const *list, size_t n,
+                               struct hang_sample *sample, bool alone, int64_t timeout_ms)
+{
+    if (!alone)
+        look_away(q);
+    else if (q->verdict != HANG_NONE)
+        look_closely(q, list, n, sample);
+    q->verdict = hang_look(&q->hang, sample, timeout_ms, clock_ms());
+    if (q->verdict == HANG_KILL && alone && accept_census_take(&q->census, list, n) != 0) {
+        q->hang = (struct hang){0};
+        q->verdict = HANG_NONE;
+    }
+    if (q->verdict == HANG_NONE)
+        look_away(q);
+    return q->verdict;
 }
 
 static void look_at(struct pool *p, struct slot *s)
@@ -251,21 +299,57 @@ static void look_at(struct pool *p, struct slot *s)
     struct listener *list[LISTENERS_MAX];
     size_t n = list_own(p, s, list);
     struct listener_sample sum = {0};
+    struct hang_sample sample;
     struct queue *q = &s->queue;
+    int serving, masked;
 
     for (size_t i = 0; i < n; i++)
         listener_sample(list[i], s->index, &sum);
+    count(p, &serving, &masked);
     q->waiting = sum.waiting;
     q->empty = sum.waiting ? 0 : q->empty + 1;
+    sample = (struct hang_sample){.waiting = sum.waiting > 0,
+                                  .taken = sum.taken,
+                                  .certain = q->masked && !sum.grown && is_steered(list, n)};
     if (s->retiring_ms > 0)
         q->hang = (struct hang){0}; /* it ends anyway, and later than a worker that hangs */
     else
         judge(p, s,
-              &(struct hang_sample){.waiting = sum.waiting > 0,
-                                    .taken = sum.taken,
-                                    .certain = q->masked && !sum.grown && is_steered(list, n)});
+              weigh(q, list, n, &sample, serving == 1 && !q->masked,
+                    s->cur->gen->pool->hang_timeout_ms));
     if (q->empty >= EMPTY_LOOKS)
         leave_alone(q, list, n, s->index);
+}
+
+/* Nobody knows which of them it is. The one that has served longest goes; when its successor does
+ * not help, the next follows. */
+static struct slot *find_oldest(const struct pool *p)
+{
+    struct slot *oldest = NULL;
+
+    for (int i = 0; i < p->nslots; i++) {
+        struct slot *s = p->slots[i];
+
+        if (slot_is_serving(s) && (!oldest || s->cur->ready_ms < oldest->cur->ready_ms))
+            oldest = s;
+    }
+    return oldest;
+}
+
+static void judge_shared(struct pool *p, enum hang_verdict before, enum hang_verdict verdict)
+{
+    const struct log_who who = {.pool = pool_name(p), .slot = -1};
+    struct queue *q = &p->queues.shared;
+    char what[128];
+
+    if (verdict >= HANG_HUNG && before < HANG_HUNG)
+        log_warn(&who, "no worker accepts any of %d connections that wait for all of them",
+                 q->waiting);
+    if (verdict != HANG_KILL)
+        return;
+    describe_hang(q, what, sizeof(what));
+    q->hang = (struct hang){0};
+    slot_sick(find_oldest(p), RESTART_HANG, what);
 }
 
 static void look_at_shared(struct pool *p)
@@ -274,6 +358,8 @@ static void look_at_shared(struct pool *p)
     size_t n = list_shared(p, list);
     struct listener_sample sum = {0};
     struct queue *q = &p->queues.shared;
+    enum hang_verdict before = q->verdict;
+    struct hang_sample sample;
     int serving, masked;
 
     for (size_t i = 0; i < n; i++)
@@ -281,6 +367,8 @@ static void look_at_shared(struct pool *p)
     count(p, &serving, &masked);
     q->waiting = sum.waiting;
     q->empty = sum.waiting && serving > 0 ? 0 : q->empty + 1;
+    sample = (struct hang_sample){.waiting = sum.waiting > 0 && serving > 0, .taken = sum.taken};
+    judge_shared(p, before, weigh(q, list, n, &sample, true, p->gen->pool->hang_timeout_ms));
     if (q->empty < EMPTY_LOOKS)
         return;
     q->sampled = false;
@@ -297,6 +385,7 @@ static void forgive(struct pool *p, int64_t gap_ms)
     for (int i = 0; i < p->nslots; i++)
         hang_forgive(&p->slots[i]->queue.hang, gap_ms, p->slots[i]->wanted->pool->hang_timeout_ms,
                      clock_ms());
+    hang_forgive(&p->queues.shared.hang, gap_ms, p->gen->pool->hang_timeout_ms, clock_ms());
 }
 
 /* Sockets that workers damage -------------------------------------------------------------------
@@ -449,5 +538,6 @@ void queues_init(struct pool *p)
 
 void queues_stop(struct pool *p)
 {
+    look_away(&p->queues.shared);
     ev_timer_stop(p->starts_due->loop, &p->queues.timer);
 }

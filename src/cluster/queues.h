@@ -7,7 +7,7 @@
 #include <ev.h>
 #include <sys/types.h>
 
-#include "mechanism/listener.h"
+#include "mechanism/accept_census.h"
 #include "policy/hang.h"
 
 struct pool;
@@ -20,9 +20,13 @@ struct queue {
     int waiting; /* at the last look */
     pid_t pid;   /* the worker that it is judged by; 0: none serves */
     struct hang hang;
-    bool masked;      /* new connections go elsewhere, since it seems to stand still */
-    bool shut;        /* a socket waits for being healed */
-    int64_t heals_ms; /* the second of which `heals` is the number */
+    enum hang_verdict verdict; /* the last one */
+    struct accept_census census;
+    int64_t census_ms; /* when the next is due */
+    bool stands;       /* nothing was taken between the last two */
+    bool masked;       /* new connections go elsewhere, since it seems to stand still */
+    bool shut;         /* a socket waits for being healed */
+    int64_t heals_ms;  /* the second of which `heals` is the number */
     unsigned heals;
     int64_t told_ms;
     unsigned untold; /* heals that the log does not know of */

@@ -8,6 +8,7 @@
 #include "policy/restart.h"
 
 #define TELL_OUTPUT_MS 10000
+#define LIMIT_WAIT_MS  5000 /* a limit of the system may be lifted any time */
 
 /* The timer ----------------------------------------------------------------------------------- */
 
@@ -67,6 +68,17 @@ static void tell(struct slot *s, struct worker *w, enum restart_reason reason)
     s->start_for = reason;
 }
 
+static bool is_unasked(enum restart_reason reason)
+{
+    return reason != RESTART_NONE && reason != RESTART_RELOAD && reason != RESTART_MANUAL;
+}
+
+/* Lines about what somebody asked for are not limited. */
+static struct pool_log *log_of(const struct slot *s, enum restart_reason reason)
+{
+    return is_unasked(reason) ? s->log : NULL;
+}
+
 /* The end of the current worker, or what makes it necessary. */
 static void judge(struct slot *s, enum restart_end end, bool was_ready)
 {
@@ -90,7 +102,7 @@ static void is_late(struct slot *s, struct worker *w)
                  w->own);
     else
         snprintf(s->reason, sizeof(s->reason), "not ready in time");
-    log_warn(w ? &w->who : &s->who, "%s", s->reason);
+    pool_log_failure(s->log, LOG_LEVEL_WARN, w ? &w->who : &s->who, "%s", s->reason);
     if (w)
         note_output(s, w);
     if (s->state == SLOT_STARTING)
@@ -115,13 +127,7 @@ bool slot_has_workers(const struct slot *s)
     return s->cur || s->next || s->leaving;
 }
 
-static bool is_unasked(enum restart_reason reason)
-{
-    return reason != RESTART_NONE && reason != RESTART_RELOAD && reason != RESTART_MANUAL;
-}
-
-/* Starts a worker into `place`; when that fails the loss of that worker is the next event. */
-static void start_into(struct slot *s, struct worker **place, enum slot_event gone)
+static int start_worker(struct slot *s, struct worker **place, struct why *why)
 {
     const struct worker_start start = {
         .loop = s->loop,
@@ -133,23 +139,34 @@ static void start_into(struct slot *s, struct worker **place, enum slot_event go
         .workers = s->wanted->workers,
         .starts = ++s->starts,
     };
+
+    if (s->nstuck == SLOT_STUCK_MAX)
+        return why_fail(why, -EBUSY, "%d processes of this slot cannot be killed", s->nstuck);
+    return worker_start(&start, place, why);
+}
+
+/* Starts a worker into `place`; when that fails the loss of that worker is the next event. */
+static void start_into(struct slot *s, struct worker **place, enum slot_event gone)
+{
+    enum restart_reason reason = s->start_for;
     struct why why;
     int r;
 
     if (s->start_for != RESTART_NONE)
         s->ops->restarted(s->data, s, s->start_for);
     s->restarts += is_unasked(s->start_for);
-    s->start_for = RESTART_NONE;
     /* A worker may have left flags, options or a short backlog on the socket. Not while another one
      * accepts from it: clearing O_NONBLOCK under an event loop would block it. */
     if (!slot_has_workers(s))
         s->ops->restore(s->data, s);
-    r = worker_start(&start, place, &why);
+    r = start_worker(s, place, &why);
+    s->start_for = RESTART_NONE;
     if (r == 0) {
-        log_info(&(*place)->who, "started, generation %u", s->wanted->number);
+        pool_log_line(log_of(s, reason), LOG_LEVEL_INFO, &(*place)->who, "started, generation %u",
+                      s->wanted->number);
         return;
     }
-    log_error(&s->who, "cannot start a worker: %s", why.text);
+    pool_log_failure(s->log, LOG_LEVEL_ERROR, &s->who, "cannot start a worker: %s", why.text);
     snprintf(s->reason, sizeof(s->reason), "%s", why.text);
     *place = NULL;
     forget_output(s);
@@ -224,13 +241,13 @@ static void act_reset_failures(struct slot *s)
 {
     s->failures = 0;
     if (s->breaker.state != BREAKER_CLOSED)
-        log_info(&s->who, "breaker closed");
+        pool_log_line(s->log, LOG_LEVEL_INFO, &s->who, "breaker closed");
     breaker_prove(&s->breaker);
 }
 
 static void act_try(struct slot *s)
 {
-    log_info(&s->who, "breaker half-open: one start on trial");
+    pool_log_line(s->log, LOG_LEVEL_INFO, &s->who, "breaker half-open: one start on trial");
     breaker_try(&s->breaker);
 }
 
@@ -278,10 +295,12 @@ static void act_arm_prove(struct slot *s)
 static void act_arm_backoff(struct slot *s)
 {
     const struct pool_settings *pool = s->wanted->pool;
-    int64_t ms =
-        restart_delay_ms(s->failures, pool->backoff_ms, pool->backoff_max_ms, (uint32_t)random());
+    bool limit = s->last_end == END_LIMIT && pool->backoff_max_ms > LIMIT_WAIT_MS;
+    int64_t ms = restart_delay_ms(s->failures, pool->backoff_ms,
+                                  limit ? LIMIT_WAIT_MS : pool->backoff_max_ms, (uint32_t)random());
 
-    log_warn(&s->who, "failed start number %u: next start in %lld ms", s->failures, (long long)ms);
+    pool_log_line(s->log, LOG_LEVEL_WARN, &s->who, "failed start number %u: next start in %lld ms",
+                  s->failures, (long long)ms);
     arm_ms(s, ms);
 }
 
@@ -289,8 +308,9 @@ static void act_arm_cooldown(struct slot *s)
 {
     int64_t ms = s->wanted->pool->breaker_cooldown_ms;
 
-    log_error(&s->who, "breaker open: too many failures: next start in %lld ms; the last: %s",
-              (long long)ms, s->reason);
+    pool_log_line(s->log, LOG_LEVEL_ERROR, &s->who,
+                  "breaker open: too many failures: next start in %lld ms; the last: %s",
+                  (long long)ms, s->reason);
     arm_ms(s, ms);
 }
 
@@ -376,7 +396,8 @@ static void on_worker_ready(void *data, struct worker *w)
 {
     struct slot *s = data;
 
-    log_info(&w->who, "ready after %lld ms", (long long)(w->ready_ms - w->started_ms));
+    pool_log_line(log_of(s, w->started_for), LOG_LEVEL_INFO, &w->who, "ready after %lld ms",
+                  (long long)(w->ready_ms - w->started_ms));
     for (size_t i = 0; i < w->gen->nlisteners; i++)
         listener_restore_backlog(w->gen->listeners[i], s->index);
     s->ops->ready(s->data, s, w);
@@ -393,24 +414,29 @@ static void on_worker_sick(void *data, struct worker *w, enum restart_reason rea
 
     if (w != s->cur && w != s->next)
         return; /* it is on its way out already */
-    log_error(&w->who, "%s: aborting it", what);
+    pool_log_failure(s->log, LOG_LEVEL_ERROR, &w->who, "%s: aborting it", what);
     snprintf(s->reason, sizeof(s->reason), "%s", what);
     tell(s, w, reason);
     note_output(s, w);
-    if (w == s->cur) {
-        judge(s, END_FAILED, w->ready_ms > 0);
-        slot_post(s, EVENT_SICK);
-    } else
+    if (w != s->cur) {
         worker_end(w, WORKER_END_ABORT);
+        return;
+    }
+    judge(s, END_FAILED, w->ready_ms > 0);
+    slot_post(s, EVENT_SICK);
 }
 
 /* Tells of an end in the log: an expected one quietly. */
 static void log_end(struct slot *s, struct worker *w, const char *what)
 {
     bool expected = w != s->cur && w != s->next;
+    long long lived_ms = clock_ms() - w->started_ms;
 
-    log_write(expected ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, &w->who, "%s after %lld ms", what,
-              (long long)(clock_ms() - w->started_ms));
+    if (expected)
+        pool_log_line(log_of(s, w->told_for), LOG_LEVEL_INFO, &w->who, "%s after %lld ms", what,
+                      lived_ms);
+    else
+        pool_log_failure(s->log, LOG_LEVEL_WARN, &w->who, "%s after %lld ms", what, lived_ms);
 }
 
 static void on_worker_gone(void *data, struct worker *w)
@@ -438,12 +464,14 @@ static void on_worker_gone(void *data, struct worker *w)
         s->ops->start_failed(s->data, s, &error);
 }
 
-/* The process stays, but nothing waits for it any longer. It is reaped as a stranger one day. */
+/* The process stays, but nothing waits for it any longer: one day it is reaped. */
 static void on_worker_stuck(void *data, struct worker *w)
 {
     struct slot *s = data;
     enum slot_event event = forget(s, w);
 
+    if (s->nstuck < SLOT_STUCK_MAX)
+        s->stuck[s->nstuck++] = w->orphaned ? w->main_pid : w->pid;
     worker_free(w);
     post_loss(s, event);
 }
@@ -499,7 +527,7 @@ static const struct worker_ops worker_ops = {
 /* From above ---------------------------------------------------------------------------------- */
 
 struct slot *slot_new(struct start_queue *starts_due, const struct slot_ops *ops, void *data,
-                      int index, struct generation *wanted)
+                      struct pool_log *log, int index, struct generation *wanted)
 {
     struct slot *s = calloc(1, sizeof(*s));
 
@@ -507,6 +535,7 @@ struct slot *slot_new(struct start_queue *starts_due, const struct slot_ops *ops
         return NULL;
     s->ops = ops;
     s->data = data;
+    s->log = log;
     s->loop = starts_due->loop;
     s->starts_due = starts_due;
     s->start.run = run_start;
@@ -522,6 +551,7 @@ void slot_free(struct slot *s)
     ev_timer_stop(s->loop, &s->timer);
     start_queue_remove(s->starts_due, &s->start);
     generation_unref(s->wanted);
+    accept_census_end(&s->queue.census);
     forget_output(s);
     free(s);
 }
@@ -546,6 +576,17 @@ void slot_want(struct slot *s, struct generation *wanted)
     s->who = (struct log_who){.pool = wanted->pool->name, .slot = s->index};
 }
 
+static bool stuck_is_gone(struct slot *s, pid_t pid)
+{
+    for (int i = 0; i < s->nstuck; i++)
+        if (s->stuck[i] == pid) {
+            s->stuck[i] = s->stuck[--s->nstuck];
+            log_info(&(struct log_who){s->who.pool, s->index, pid}, "is gone after all");
+            return true;
+        }
+    return false;
+}
+
 bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
 {
     if ((s->cur && worker_child_gone(s->cur, pid, code, status)) ||
@@ -556,7 +597,7 @@ bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
         if (worker_child_gone(w, pid, code, status))
             return true;
     }
-    return false;
+    return stuck_is_gone(s, pid);
 }
 
 int64_t slot_start_wait_ms(const struct slot *s)

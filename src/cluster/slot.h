@@ -4,6 +4,7 @@
 #ifndef PREFORKD_CLUSTER_SLOT_H
 #define PREFORKD_CLUSTER_SLOT_H
 
+#include "cluster/pool_log.h"
 #include "cluster/queues.h"
 #include "cluster/start_queue.h"
 #include "cluster/worker.h"
@@ -33,9 +34,12 @@ struct slot_ops {
     void (*start_failed)(void *data, struct slot *s, const struct spawn_error *error);
 };
 
+#define SLOT_STUCK_MAX 3 /* more of them are taken for a fault that starts do not heal */
+
 struct slot {
     const struct slot_ops *ops;
     void *data;
+    struct pool_log *log;
     struct ev_loop *loop;
     struct start_queue *starts_due;
     int index;
@@ -47,8 +51,10 @@ struct slot {
     enum restart_reason start_for;       /* what the next start is for */
     unsigned failures;                   /* failed starts in a row */
     struct breaker breaker;
-    enum restart_end last_end; /* of the last current worker */
-    bool over;                 /* `restart` wants no worker after it */
+    enum restart_end last_end;   /* of the last current worker */
+    bool over;                   /* `restart` wants no worker after it */
+    pid_t stuck[SLOT_STUCK_MAX]; /* processes that KILL did not end */
+    int nstuck;
     unsigned starts;
     int64_t retiring_ms; /* since when it gets no new connections because it is not wanted; 0: no */
     struct queue queue;  /* what waits in its sockets */
@@ -66,7 +72,7 @@ struct slot {
 
 /* A slot that is down. */
 struct slot *slot_new(struct start_queue *starts_due, const struct slot_ops *ops, void *data,
-                      int index, struct generation *wanted);
+                      struct pool_log *log, int index, struct generation *wanted);
 void slot_free(struct slot *s); /* it must be down */
 
 /* EVENT_START, EVENT_STOP, EVENT_KILL or EVENT_CANCEL from above. */

@@ -1,6 +1,7 @@
 #include "cluster/steering.h"
 
 #include "base/log.h"
+#include "mechanism/cpus_probe.h"
 
 static bool has_listener(const struct generation *g, const struct listener *l)
 {
@@ -31,8 +32,12 @@ void steering_note(struct discovery *d, const struct generation *gen, const stru
 
 static void apply(struct listener *l, const struct generation *gen)
 {
-    const struct steer_plan plan = {.balance = (enum balance_mode)gen->pool->balance,
-                                    .probes = settings_probes(gen->pool)};
+    const struct pool_settings *pool = gen->pool;
+    const struct steer_plan plan = {
+        .balance = (enum balance_mode)pool->balance,
+        .probes = settings_probes(pool),
+        .cpus = pool->cpu_affinity == AFFINITY_AUTO ? cpus_probe_allowed() : NULL,
+    };
     int r = listener_steer(l, &plan);
 
     if (r < 0)

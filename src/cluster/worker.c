@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "cluster/launch.h"
+#include "mechanism/oom_watch.h"
 #include "mechanism/orphans.h"
 
 #define ABORT_GRACE_MS  5000 /* for a core dump; never longer than stop-timeout */
@@ -161,10 +162,17 @@ static void stop_watching(struct worker *w)
     w->adopter = NULL;
 }
 
+static bool is_killed_by_others(const struct worker *w)
+{
+    return w->exit.kind == WORKER_EXIT_SIGNAL && w->exit.code == SIGKILL && !w->killed;
+}
+
 static enum restart_reason ended_of(const struct worker *w)
 {
     if (w->told_for != RESTART_NONE)
         return w->told_for;
+    if (is_killed_by_others(w) && oom_watch_take() == 1)
+        return RESTART_OOM;
     return w->exit.kind == WORKER_EXIT_SIGNAL ? RESTART_SIGNAL : RESTART_EXIT;
 }
 
@@ -458,6 +466,7 @@ int worker_start(const struct worker_start *start, struct worker **out, struct w
 
     if (!w)
         return why_fail_errno(why, -ENOMEM, "worker");
+    oom_watch_note();
     r = notify_server_open(w->loop, &notify_ops, w, &w->notify);
     if (r < 0)
         why_fail_errno(why, r, "notify socket");
@@ -650,7 +659,7 @@ enum restart_end worker_exit_end(const struct worker_exit *e)
         return restart_is_limit(e->error.err) ? END_LIMIT : END_FAILED;
     if (e->kind == WORKER_EXIT_NONE)
         return END_KILLED; /* another process was its parent, and nobody can tell */
-    if (e->kind == WORKER_EXIT_SIGNAL && e->code == SIGKILL)
+    if (e->kind == WORKER_EXIT_SIGNAL && e->code == SIGKILL && e->reason != RESTART_OOM)
         return END_KILLED; /* no program does that to itself */
     return restart_end_of(e->kind == WORKER_EXIT_CODE, e->code);
 }
@@ -662,7 +671,13 @@ void worker_exit_describe(const struct worker *w, struct buf *out)
     switch (e->kind) {
     case WORKER_EXIT_NONE: buf_puts(out, "ended"); break;
     case WORKER_EXIT_CODE: buf_printf(out, "exited with status %d", e->code); break;
-    case WORKER_EXIT_SIGNAL: buf_printf(out, "killed by %s", sys_signal_name(e->code)); break;
+    case WORKER_EXIT_SIGNAL:
+        buf_printf(out, "killed by %s", sys_signal_name(e->code));
+        if (e->reason == RESTART_OOM)
+            buf_puts(out, ": the kernel was out of memory for it");
+        else if (is_killed_by_others(w))
+            buf_puts(out, ", not by this master");
+        break;
     case WORKER_EXIT_START:
         if (e->error.stage == SPAWN_STAGE_EXEC)
             buf_printf(out, "cannot run '%s': %s", w->gen->pool->command.items[0],

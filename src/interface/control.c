@@ -248,6 +248,25 @@ static void answer_restart(void *data, const struct http_request *request, struc
         progress_fail(client, strerror(-r));
 }
 
+static void answer_upgrade(void *data, const struct http_request *request, struct http_reply *reply)
+{
+    struct control *c = data;
+    struct progress_client *client;
+    struct why why;
+    bool go;
+    int r = status_check_idle(c->status, &why);
+
+    if (r < 0) {
+        fail(reply, status_of(r), why.text);
+        return;
+    }
+    client = begin(c, PROGRESS_UPGRADE, 0, request, reply, &go);
+    r = go ? c->ops->upgrade(c->data, &why) : 0;
+    /* one that had begun has told its failure itself */
+    if (r < 0 && client && progress_waits(&c->progress, client))
+        progress_fail(client, why.text);
+}
+
 static void answer_stop(void *data, const struct http_request *request, struct http_reply *reply)
 {
     struct control *c = data;
@@ -321,6 +340,7 @@ static const struct http_route routes[] = {
     {"/v1/reload", "POST", answer_reload, false},
     {"/v1/scale", "POST", answer_scale, false},
     {"/v1/restart", "POST", answer_restart, false},
+    {"/v1/upgrade", "POST", answer_upgrade, false},
     {"/v1/stop", "POST", answer_stop, false},
 };
 
@@ -338,14 +358,25 @@ static const struct http_config config = {
     .refusal = refusal,
 };
 
-static int open_at(struct control *c, struct ev_loop *loop, const char *path, struct why *why)
+static int listen_at(const char *path, int *take_fd, struct listener **out, struct why *why)
 {
     const struct listener_options options = {.backlog = 128, .shared = true};
     struct sockspec spec;
-    int fd, r = control_path_spec(path, &spec, why);
+    int r = control_path_spec(path, &spec, why);
 
-    if (r == 0)
-        r = listener_open(&spec, 1, &options, &c->listener, why);
+    if (r < 0)
+        return r;
+    if (*take_fd < 0)
+        return listener_open(&spec, 1, &options, out, why);
+    return listener_reopen(&spec, 1, &options, &(struct listener_socket){0, util_take_fd(take_fd)},
+                           1, out, why);
+}
+
+static int open_at(struct control *c, struct ev_loop *loop, const char *path, int *take_fd,
+                   struct why *why)
+{
+    int fd, r = listen_at(path, take_fd, &c->listener, why);
+
     if (r < 0)
         return r;
     fd = fcntl(listener_fd(c->listener, 0), F_DUPFD_CLOEXEC, 3);
@@ -356,27 +387,31 @@ static int open_at(struct control *c, struct ev_loop *loop, const char *path, st
     return r < 0 ? why_fail_errno(why, r, "HTTP server") : 0;
 }
 
-static int open_auto(struct control *c, struct ev_loop *loop, struct why *why)
+static int open_auto(struct control *c, struct ev_loop *loop, int *take_fd, struct why *why)
 {
     CLEANUP_BUF struct buf path = BUF_INIT;
     int r = control_path_auto(&path, why);
 
     if (r == 0)
-        r = open_at(c, loop, buf_str(&path), why);
+        r = open_at(c, loop, buf_str(&path), take_fd, why);
     if (r < 0)
         log_info(LOG_NOBODY, "no control socket: %s%s%s", path.len > 0 ? buf_str(&path) : "",
                  path.len > 0 ? ": " : "", why->text);
     return r;
 }
 
-int control_open(struct ev_loop *loop, const char *setting, const struct status *status,
-                 const struct control_ops *ops, void *data, struct control **out, struct why *why)
+int control_open(struct ev_loop *loop, const char *setting, const json_t *saved,
+                 const struct status *status, const struct control_ops *ops, void *data,
+                 struct control **out, struct why *why)
 {
+    CLEANUP_CLOSE int fd = saved ? handover_take_fd(saved, "control_fd") : -1;
     bool is_auto = streq(setting, "auto");
     struct control *c;
     int r;
 
     *out = NULL;
+    if (saved)
+        progress_resume(json_object_get(saved, "control_clients"));
     if (streq(setting, "off"))
         return 0;
     c = calloc(1, sizeof(*c));
@@ -384,7 +419,7 @@ int control_open(struct ev_loop *loop, const char *setting, const struct status 
         return why_fail_errno(why, -ENOMEM, "control");
     *c = (struct control){.status = status, .ops = ops, .data = data};
     progress_init(&c->progress, status->cluster);
-    r = is_auto ? open_auto(c, loop, why) : open_at(c, loop, setting, why);
+    r = is_auto ? open_auto(c, loop, &fd, why) : open_at(c, loop, setting, &fd, why);
     if (r == 0) {
         *out = c;
         return 0;
@@ -405,6 +440,14 @@ void control_close(struct control *c)
     if (c->listener)
         listener_unref(c->listener);
     free(c);
+}
+
+void control_save(const struct control *c, struct handover *h, json_t *out)
+{
+    if (!c)
+        return;
+    handover_put_fd(h, out, "control_fd", listener_fd(c->listener, 0));
+    json_object_set_new(out, "control_clients", progress_save(&c->progress, h));
 }
 
 const char *control_path(const struct control *c)
@@ -449,6 +492,12 @@ void control_restart_ended(struct control *c, bool ok)
 {
     if (c)
         progress_end(&c->progress, PROGRESS_RESTART, 0, ok ? NULL : c->status->restart->why.text);
+}
+
+void control_upgrade_failed(struct control *c, const char *reason)
+{
+    if (c)
+        progress_end(&c->progress, PROGRESS_UPGRADE, 0, reason);
 }
 
 void control_stopping(struct control *c)

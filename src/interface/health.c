@@ -4,6 +4,7 @@
 
 #include "base/sys.h"
 #include "interface/metrics.h"
+#include "interface/page.h"
 #include "interface/status_json.h"
 #include "mechanism/http_server.h"
 #include "mechanism/listener.h"
@@ -95,6 +96,14 @@ static void answer_status(void *data, const struct http_request *request UNUSED,
     status_json(h->status, STATUS_STRANGERS, &reply->body);
 }
 
+static void answer_page(void *data UNUSED, const struct http_request *request UNUSED,
+                        struct http_reply *reply)
+{
+    reply->content_type = "text/html; charset=utf-8";
+    reply->policy = page_policy;
+    buf_append(&reply->body, page_html, page_html_len);
+}
+
 static void tell(struct http_reply *reply, const char *error)
 {
     buf_printf(&reply->body, "%s\n", error);
@@ -104,6 +113,7 @@ static const struct http_route routes[] = {
     {"/healthz/liveness", "GET, HEAD", answer_check, false},
     {"/healthz/readiness", "GET, HEAD", answer_check, false},
     {"/healthz/startup", "GET, HEAD", answer_check, false},
+    {"/", "GET, HEAD", answer_page, true},
     {"/metrics", "GET, HEAD", answer_metrics, true},
     {"/status", "GET, HEAD", answer_status, true},
 };

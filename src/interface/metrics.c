@@ -160,6 +160,26 @@ static void collect_starts(struct scrape *s)
     each_pool(s, collect_starts_of);
 }
 
+static void collect_breakers_of(struct scrape *s, const struct pool *p)
+{
+    put_of_pool(s, p, NULL, NULL, pool_broken(p));
+}
+
+static void collect_breakers(struct scrape *s)
+{
+    each_pool(s, collect_breakers_of);
+}
+
+static void collect_heals_of(struct scrape *s, const struct pool *p)
+{
+    put_of_pool(s, p, NULL, NULL, (double)p->queues.heals);
+}
+
+static void collect_heals(struct scrape *s)
+{
+    each_pool(s, collect_heals_of);
+}
+
 static void collect_output_dropped_of(struct scrape *s, const struct pool *p)
 {
     put_of_pool(s, p, NULL, NULL, (double)p->gen->losses->lines);
@@ -295,6 +315,11 @@ static const struct {
     {{"preforkd_worker_start_seconds", "histogram",
       "From the fork of a worker until it was ready."},
      collect_starts},
+    {{"preforkd_breaker_open", "gauge", "Slots whose circuit breaker is not closed."},
+     collect_breakers},
+    {{"preforkd_listener_heals_total", "counter",
+      "Sockets that workers had shut down, and that listen again."},
+     collect_heals},
     {{"preforkd_output_dropped_total", "counter", "Lines of workers that were never written."},
      collect_output_dropped},
     {{"preforkd_accept_queue", "gauge", "Connections that wait to be accepted."}, collect_queues},

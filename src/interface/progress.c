@@ -1,6 +1,7 @@
 #include "interface/progress.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "interface/json_text.h"
 
@@ -18,6 +19,7 @@ struct progress_client {
     TAILQ_ENTRY(progress_client) link;
     struct progress *progress;
     struct http_stream *stream;
+    int fd; /* of its connection */
     enum progress_kind kind;
     uint64_t number;
     struct goal *goals;
@@ -70,6 +72,7 @@ struct progress_client *progress_wait(struct progress *p, enum progress_kind kin
     }
     c->progress = p;
     c->stream = reply->stream;
+    c->fd = request->fd;
     c->kind = kind;
     c->number = number;
     TAILQ_INSERT_TAIL(&p->clients, c, link);
@@ -149,6 +152,15 @@ void progress_fail(struct progress_client *client, const char *reason)
     end(client, reason);
 }
 
+bool progress_waits(const struct progress *p, const struct progress_client *client)
+{
+    const struct progress_client *c = TAILQ_FIRST(&p->clients);
+
+    while (c && c != client)
+        c = TAILQ_NEXT(c, link);
+    return c;
+}
+
 /* Rollouts ------------------------------------------------------------------------------------ */
 
 void progress_step(struct progress *p, enum progress_kind kind, uint64_t number,
@@ -174,6 +186,37 @@ void progress_free(struct progress *p)
 {
     while (!TAILQ_EMPTY(&p->clients))
         end(TAILQ_FIRST(&p->clients), "the master stops");
+}
+
+/* Upgrades ------------------------------------------------------------------------------------ */
+
+json_t *progress_save(const struct progress *p, struct handover *h)
+{
+    json_t *list = json_array();
+
+    for (struct progress_client *c = TAILQ_FIRST(&p->clients); c; c = TAILQ_NEXT(c, link)) {
+        json_t *client = json_object();
+
+        if (c->kind == PROGRESS_UPGRADE)
+            handover_put_fd(h, client, "fd", c->fd);
+        json_array_append_new(list, client);
+    }
+    return list;
+}
+
+/* They have got the head of a reply in chunks and nothing else. */
+void progress_resume(const json_t *saved)
+{
+    static const char last[] = "10\r\n{\"result\":\"ok\"}\n\r\n0\r\n\r\n";
+
+    for (size_t i = 0; i < json_array_size(saved); i++) {
+        int fd = handover_take_fd(json_array_get(saved, i), "fd");
+
+        if (fd < 0)
+            continue;
+        send(fd, last, sizeof(last) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        close(fd);
+    }
 }
 
 /* Slots --------------------------------------------------------------------------------------- */
@@ -217,13 +260,15 @@ void progress_want(struct progress_client *c, const struct pool *pool, int from,
 
 static int step_up(const struct slot *s)
 {
-    static const int8_t steps[SLOT_NSTATES] = {
-        [SLOT_DOWN] = STEP_FAILED,    [SLOT_STARTING] = STEP_STARTING, [SLOT_PROVING] = STEP_READY,
-        [SLOT_UP] = STEP_DONE,        [SLOT_BACKOFF] = STEP_FAILED,    [SLOT_ENDING] = NOT_YET,
-        [SLOT_FAILING] = STEP_FAILED, [SLOT_REPLACING] = STEP_DONE,    [SLOT_SETTLING] = STEP_DONE,
-        [SLOT_HANDOVER] = STEP_DONE,  [SLOT_STOPPING] = STEP_FAILED};
-
-    return s ? steps[s->state] : STEP_FAILED;
+    if (!s || !slot_fsm_wanted_up(s->state))
+        return STEP_FAILED;
+    if (s->state == SLOT_STARTING)
+        return STEP_STARTING;
+    if (s->state == SLOT_PROVING)
+        return STEP_READY;
+    if (slot_fsm_serving(s->state) || s->state == SLOT_FINISHED)
+        return STEP_DONE;
+    return slot_fsm_leaving(s->state) ? NOT_YET : STEP_FAILED; /* backoff, broken */
 }
 
 static int step_down(const struct slot *s)

@@ -6,12 +6,14 @@
 #include <sys/queue.h>
 
 #include "cluster/cluster.h"
+#include "mechanism/handover.h"
 #include "mechanism/http_server.h"
 #include "policy/rollout.h"
 
 enum progress_kind {
     PROGRESS_RELOAD,  /* told of by progress_step() and progress_end() */
     PROGRESS_RESTART, /* likewise */
+    PROGRESS_UPGRADE, /* likewise; its success is told by the next program, see progress_resume() */
     PROGRESS_SLOTS,   /* looks at the slots by itself: see progress_look() */
 };
 
@@ -49,12 +51,20 @@ void progress_want(struct progress_client *client, const struct pool *pool, int 
 /* It failed for this client alone, which is no more. */
 void progress_fail(struct progress_client *client, const char *reason);
 
+/* Whether the client still waits. */
+bool progress_waits(const struct progress *p, const struct progress_client *client);
+
 /* Tells everyone who waits for this kind, of reloads those who wait for this one. */
 void progress_step(struct progress *p, enum progress_kind kind, uint64_t number,
                    const struct progress_step *step);
 
 /* The end, for everyone who waits for this kind up to `number`. `reason` NULL: it succeeded. */
 void progress_end(struct progress *p, enum progress_kind kind, uint64_t number, const char *reason);
+
+/* For a program that takes this one's place: who waits for that. And there: tells them that it
+ * succeeded. */
+json_t *progress_save(const struct progress *p, struct handover *h);
+void progress_resume(const json_t *saved);
 
 /* After changes, from the loop: looks how far the slots of PROGRESS_SLOTS are. */
 void progress_look(struct progress *p);

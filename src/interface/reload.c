@@ -400,9 +400,9 @@ static enum reload_result result_named(const char *name)
 
 void reload_save(const struct reload *r, json_t *out)
 {
-    json_object_update_new(out, json_pack("{s:s, s:I, s:I, s:I, s:I}", "result",
-                                          reload_result_name(r->result), "at_wall_ms",
-                                          (json_int_t)r->at_wall_ms, "duration_ms",
+    json_object_update_new(out, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I}", "result",
+                                          reload_result_name(r->result), "refused", r->refused,
+                                          "at_wall_ms", (json_int_t)r->at_wall_ms, "duration_ms",
                                           (json_int_t)r->duration_ms, "failed",
                                           (json_int_t)r->total[0], "ok", (json_int_t)r->total[1]));
     handover_put_text(out, "reason", r->reason);
@@ -411,6 +411,8 @@ void reload_save(const struct reload *r, json_t *out)
 void reload_resume(struct reload *r, const json_t *saved)
 {
     r->result = result_named(handover_word(saved, "result"));
+    r->last_failed = r->result == RELOAD_FAILED;
+    r->refused = handover_flag(saved, "refused");
     r->at_wall_ms = handover_number(saved, "at_wall_ms");
     r->duration_ms = handover_number(saved, "duration_ms");
     r->total[0] = (uint64_t)handover_number(saved, "failed");

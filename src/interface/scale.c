@@ -12,7 +12,7 @@ int scale_parse(const char *text, int now, int *n, struct why *why)
 
     errno = 0;
     value = strtol(text, &end, 10);
-    if (end == text || *end || errno || *text == ' ' || labs(value) > WORKERS_MAX)
+    if (end == text || *end || errno || *text == ' ' || value < -WORKERS_MAX || value > WORKERS_MAX)
         return why_fail(why, -EINVAL, "workers is a number, +number or -number");
     *n = (int)value + (relative ? now : 0);
     return 0;

@@ -90,6 +90,7 @@ static int spawn(struct upgrade *u, int state_fd)
             .oom_score_adj = SPAWN_INHERIT,
             .limit_nofile = SPAWN_INHERIT,
             .limit_core = SPAWN_INHERIT,
+            .cpu = SPAWN_INHERIT,
         },
         &u->checker, &u->result_fd);
 }

@@ -306,13 +306,13 @@ void http_server_close(struct http_server *s)
 {
     ev_io_stop(s->loop, &s->accepting);
     ev_io_stop(s->loop, &s->working);
-    ev_timer_stop(s->loop, &s->timer);
     ev_timer_stop(s->loop, &s->pause);
     http_drop_streams(s);
     if (s->daemon) {
         MHD_run(s->daemon);
         MHD_stop_daemon(s->daemon);
     }
+    ev_timer_stop(s->loop, &s->timer); /* streams that were woken have started it */
     http_drop_kept(s);
     util_close_p(&s->reserve_fd);
     util_close_p(&s->listen_fd);

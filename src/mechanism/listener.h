@@ -104,6 +104,9 @@ int listener_rescue(struct listener *l, int slot);
  * -EOPNOTSUPP: Unix; -EINVAL: no such slot. */
 int listener_queue(const struct listener *l, int slot);
 
+/* The same of all its sockets together, as far as it is known. */
+int listener_queued(const struct listener *l);
+
 /* Whether the kernel has taken what listener_steer() wanted. */
 bool listener_is_steered(const struct listener *l);
 

@@ -77,3 +77,15 @@ bool listener_is_steered(const struct listener *l)
 {
     return l->steer.error == 0;
 }
+
+int listener_queued(const struct listener *l)
+{
+    int sum = 0;
+
+    for (int i = 0; i < l->nsockets; i++) {
+        int queued = listener_queue(l, i);
+
+        sum += queued > 0 ? queued : 0;
+    }
+    return sum;
+}

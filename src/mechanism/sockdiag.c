@@ -12,8 +12,11 @@
 #include "base/sys.h"
 #include "mechanism/proc_tree.h"
 
-#define STATE_CLOSE  7 /* TCP_CLOSE and TCP_LISTEN of the kernel; a bound UDP socket is closed */
-#define STATE_LISTEN 10
+/* States of the kernel; a bound UDP socket is closed. */
+#define STATE_ESTABLISHED 1
+#define STATE_CLOSE       7
+#define STATE_CLOSE_WAIT  8
+#define STATE_LISTEN      10
 
 #define REPLIES_MAX   4096  /* datagrams of one answer, each with many sockets */
 #define LINKS_MAX     65536 /* descriptors looked at in all processes together */
@@ -26,6 +29,7 @@ struct owner_search {
 
 struct question {
     bool udp;
+    uint32_t states; /* 1 << STATE_ each */
     uint16_t port;
     void (*visit)(const struct sockdiag_socket *s, void *data);
     void *data;
@@ -161,6 +165,7 @@ static void parse_socket(const struct nlmsghdr *h, const struct question *q)
         .port = ntohs(m->id.idiag_sport),
         .interface = m->id.idiag_if,
         .inode = m->idiag_inode,
+        .cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0],
     };
     memcpy(&p.ip4, m->id.idiag_src, sizeof(p.ip4));
     memcpy(&p.ip6, m->id.idiag_src, sizeof(p.ip6));
@@ -231,7 +236,7 @@ static int send_question(int fd, int family, const struct question *q, uint32_t 
     const struct inet_diag_req_v2 request = {
         .sdiag_family = (__u8)family,
         .sdiag_protocol = q->udp ? IPPROTO_UDP : IPPROTO_TCP,
-        .idiag_states = 1u << (q->udp ? STATE_CLOSE : STATE_LISTEN),
+        .idiag_states = q->states,
         .id.idiag_sport = htons(q->port),
     };
 
@@ -251,7 +256,11 @@ int sockdiag_each(bool udp, uint16_t port,
                   void (*visit)(const struct sockdiag_socket *s, void *data), void *data)
 {
     static const int families[] = {AF_INET, AF_INET6};
-    const struct question q = {.udp = udp, .port = port, .visit = visit, .data = data};
+    const struct question q = {.udp = udp,
+                               .states = 1u << (udp ? STATE_CLOSE : STATE_LISTEN),
+                               .port = port,
+                               .visit = visit,
+                               .data = data};
     CLEANUP_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 
     if (fd < 0)
@@ -263,6 +272,18 @@ int sockdiag_each(bool udp, uint16_t port,
             return r;
     }
     return 0;
+}
+
+int sockdiag_connections(int family, uint16_t port,
+                         void (*visit)(const struct sockdiag_socket *s, void *data), void *data)
+{
+    const struct question q = {.states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT,
+                               .port = port,
+                               .visit = visit,
+                               .data = data};
+    CLEANUP_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+    return fd < 0 ? -errno : ask(fd, family, 1, &q);
 }
 
 int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, uint64_t *inodes,

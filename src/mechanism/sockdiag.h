@@ -11,7 +11,8 @@ struct sockdiag_socket {
     bool v6only;
     uint16_t port;
     uint32_t interface; /* bound to this one only; 0: to none */
-    uint64_t inode;
+    uint64_t inode;     /* 0: no process has it: a connection that nobody has accepted */
+    uint64_t cookie;    /* of the socket for its whole life */
     struct in_addr ip4; /* of AF_INET, otherwise meaningless; ip6 likewise */
     struct in6_addr ip6;
 };
@@ -33,6 +34,12 @@ int sockdiag_listeners(const struct sockspec *spec, enum sockdiag_match match, u
  * `port` (0: any). 0 or -errno as above. */
 int sockdiag_each(bool udp, uint16_t port,
                   void (*visit)(const struct sockdiag_socket *s, void *data), void *data);
+
+/* Calls `visit` for every TCP connection in this network namespace that came in on `port` and is
+ * not being closed from our side: AF_INET, or AF_INET6 with those that came by IPv4 to a dual
+ * socket. */
+int sockdiag_connections(int family, uint16_t port,
+                         void (*visit)(const struct sockdiag_socket *s, void *data), void *data);
 
 /* The inode of the socket at the other end of a TCP connection within this network namespace; 0 as
  * long as nobody has accepted it. -ENOENT: there is none any more; -errno where the question is

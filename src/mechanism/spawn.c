@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/sys.h"
+#include "policy/cpus.h"
 
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
@@ -125,6 +127,18 @@ static int set_nice(struct child *c)
     if (c->request->nice == SPAWN_INHERIT)
         return 0;
     return setpriority(PRIO_PROCESS, 0, (int)c->request->nice) < 0 ? -errno : 0;
+}
+
+/* -EINVAL: the CPU went offline, or a cgroup has taken it away. Then any other has to do. */
+static int set_affinity(struct child *c)
+{
+    cpu_set_t set[CPUS_MAX / CPU_SETSIZE];
+
+    if (c->request->cpu == SPAWN_INHERIT)
+        return 0;
+    CPU_ZERO_S(sizeof(set), set);
+    CPU_SET_S((size_t)c->request->cpu, sizeof(set), set);
+    return sched_setaffinity(0, sizeof(set), set) < 0 && errno != EINVAL ? -errno : 0;
 }
 
 static int set_oom_score_adj(struct child *c)
@@ -262,6 +276,7 @@ static const struct {
     [SPAWN_STAGE_SESSION] = {"session", enter_session},
     [SPAWN_STAGE_DESCRIPTORS] = {"descriptors", place_descriptors},
     [SPAWN_STAGE_NICE] = {"nice value", set_nice},
+    [SPAWN_STAGE_AFFINITY] = {"CPU affinity", set_affinity},
     [SPAWN_STAGE_OOM_SCORE_ADJ] = {"OOM score adjustment", set_oom_score_adj},
     [SPAWN_STAGE_LIMITS] = {"limits", set_limits},
     [SPAWN_STAGE_FILTER] = {"filter", install_filter},

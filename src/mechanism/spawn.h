@@ -35,7 +35,8 @@ struct spawn_request {
     size_t nfds;
     const int *outputs; /* two: placed at 1 and 2; NULL: stdout and stderr of the master */
     const struct spawn_user *user;
-    const struct adopt_filter *filter;                            /* NULL: none */
+    const struct adopt_filter *filter; /* NULL: none */
+    int64_t cpu;                       /* the only one it may use, or SPAWN_INHERIT */
     int64_t umask, nice, oom_score_adj, limit_nofile, limit_core; /* or SPAWN_INHERIT;
                                                                      INT64_MAX: unlimited */
 };
@@ -47,6 +48,7 @@ enum spawn_stage {
     SPAWN_STAGE_SESSION,
     SPAWN_STAGE_DESCRIPTORS,
     SPAWN_STAGE_NICE,
+    SPAWN_STAGE_AFFINITY,
     SPAWN_STAGE_OOM_SCORE_ADJ,
     SPAWN_STAGE_LIMITS,
     SPAWN_STAGE_FILTER,

@@ -107,3 +107,8 @@ int cpus_usable(int affinity, int64_t quota_milli)
 
     return quota_milli > 0 && quota < usable ? (int)quota : usable;
 }
+
+int cpus_of_slot(const struct cpus *cpus, int slot)
+{
+    return cpus->n > 0 ? cpus->ids[slot % cpus->n] : -1;
+}

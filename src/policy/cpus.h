@@ -5,6 +5,17 @@
 
 #include "base/util.h"
 
+#define CPUS_MAX 4096
+
+/* The numbers of CPUs, in their order. */
+struct cpus {
+    int n;
+    uint16_t ids[CPUS_MAX];
+};
+
+/* Slots are on them in turn; -1: there are none. */
+int cpus_of_slot(const struct cpus *cpus, int slot);
+
 /* A quota as thousandths of a CPU, 0: no limit. Malformed text is no limit. */
 int64_t cpus_quota_v2(const char *cpu_max); /* "max 100000", "150000 100000" */
 int64_t cpus_quota_v1(const char *cfs_quota_us, const char *cfs_period_us);

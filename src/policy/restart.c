@@ -19,17 +19,12 @@ int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_
 }
 
 static const char *const names[RESTART_NREASONS] = {
-    [RESTART_NONE] = "none",
-    [RESTART_EXIT] = "exit",
-    [RESTART_SIGNAL] = "signal",
-    [RESTART_HANG] = "hang",
-    [RESTART_WATCHDOG] = "watchdog",
-    [RESTART_PROBE] = "probe",
-    [RESTART_START_TIMEOUT] = "start_timeout",
-    [RESTART_MEMORY] = "memory",
-    [RESTART_LIFETIME] = "lifetime",
-    [RESTART_RELOAD] = "reload",
-    [RESTART_MANUAL] = "manual",
+    [RESTART_NONE] = "none",     [RESTART_EXIT] = "exit",
+    [RESTART_SIGNAL] = "signal", [RESTART_OOM] = "oom",
+    [RESTART_HANG] = "hang",     [RESTART_WATCHDOG] = "watchdog",
+    [RESTART_PROBE] = "probe",   [RESTART_START_TIMEOUT] = "start_timeout",
+    [RESTART_MEMORY] = "memory", [RESTART_LIFETIME] = "lifetime",
+    [RESTART_RELOAD] = "reload", [RESTART_MANUAL] = "manual",
 };
 
 const char *restart_reason_name(enum restart_reason reason)

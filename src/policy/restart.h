@@ -16,6 +16,7 @@ enum restart_reason {
     RESTART_NONE, /* the first start, or not known yet */
     RESTART_EXIT, /* it ended by itself, with any exit status */
     RESTART_SIGNAL,
+    RESTART_OOM,  /* the kernel killed it for want of memory */
     RESTART_HANG, /* it no longer accepted connections */
     RESTART_WATCHDOG,
     RESTART_PROBE,

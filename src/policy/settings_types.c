@@ -342,6 +342,8 @@ static const char *const log_level_words[] = {[LOG_LEVEL_ERROR] = "error",
                                               NULL};
 static const char *const accept_words[] = {
     [ACCEPT_PER_WORKER] = "per-worker", [ACCEPT_SHARED] = "shared", NULL};
+static const char *const affinity_words[] = {
+    [AFFINITY_OFF] = "off", [AFFINITY_AUTO] = "auto", NULL};
 static const char *const balance_words[] = {[BALANCE_HASH] = "hash",
                                             [BALANCE_RANDOM] = "random",
                                             [BALANCE_ROUND_ROBIN] = "round-robin",
@@ -639,6 +641,7 @@ const struct setting_type setting_types[SETTING_NTYPES] = {
     CHOICE(LOG_LEVEL, log_level_words),
     CHOICE(ACCEPT, accept_words),
     CHOICE(ADOPT, adopt_words),
+    CHOICE(AFFINITY, affinity_words),
     CHOICE(BALANCE, balance_words),
     CHOICE(FALLBACK, fallback_words),
     CHOICE(READY, ready_words),

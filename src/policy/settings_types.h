@@ -28,6 +28,7 @@ int count_of(struct count c, int total);
 
 enum accept_mode { ACCEPT_PER_WORKER, ACCEPT_SHARED };
 enum on_breaker { ON_BREAKER_HOLD, ON_BREAKER_EXIT };
+enum affinity_mode { AFFINITY_OFF, AFFINITY_AUTO };
 enum fallback_mode { FALLBACK_OFF, FALLBACK_503 };
 enum balance_mode { BALANCE_HASH, BALANCE_RANDOM, BALANCE_ROUND_ROBIN, BALANCE_CPU };
 enum overflow_mode { OVERFLOW_WAIT, OVERFLOW_DROP };
@@ -58,6 +59,7 @@ typedef int64_t setting_LOG_FORMAT; /* enum log_format */
 typedef int64_t setting_LOG_LEVEL;  /* enum log_level */
 typedef int64_t setting_ACCEPT;     /* enum accept_mode */
 typedef int64_t setting_ADOPT;      /* enum adoption_mode */
+typedef int64_t setting_AFFINITY;   /* enum affinity_mode */
 typedef int64_t setting_BALANCE;    /* enum balance_mode */
 typedef int64_t setting_FALLBACK;   /* enum fallback_mode */
 typedef int64_t setting_READY;      /* enum ready_mode */
@@ -91,6 +93,7 @@ enum setting_type_id {
     SETTING_LOG_LEVEL,
     SETTING_ACCEPT,
     SETTING_ADOPT,
+    SETTING_AFFINITY,
     SETTING_BALANCE,
     SETTING_FALLBACK,
     SETTING_READY,

@@ -127,24 +127,46 @@ static int fill_holes(const struct steer_seat *seats, int nlive, uint16_t *targe
     return nlive;
 }
 
-int steer_slots_by_cpu(const struct steer_seat *seats, int n, uint16_t *slots)
+/* The slot for each CPU, live or not; returns for how many CPUs. */
+static int assign_cpus(const struct cpus *cpus, int nslots, uint16_t *slots)
+{
+    int count = nslots;
+
+    if (cpus && cpus->n > 0 && cpus->ids[cpus->n - 1] >= count)
+        count = cpus->ids[cpus->n - 1] + 1;
+    if (count > STEER_SEATS_MAX)
+        count = STEER_SEATS_MAX;
+    for (int cpu = 0; cpu < count; cpu++)
+        slots[cpu] = (uint16_t)(cpu % nslots);
+    for (int i = 0; cpus && i < cpus->n; i++)
+        if (cpus->ids[i] < count)
+            slots[cpus->ids[i]] = (uint16_t)(i % nslots);
+    return count;
+}
+
+int steer_slots_by_cpu(const struct cpus *cpus, const struct steer_seat *seats, int n,
+                       uint16_t slots[STEER_SEATS_MAX])
 {
     uint16_t live[STEER_SEATS_MAX];
     bool found[STEER_SEATS_MAX] = {false};
-    int count = 0, nlive = 0;
+    int nslots = 0, nlive = 0, count;
 
     for (int i = 0; i < n; i++) {
-        if (seats[i].slot >= count)
-            count = seats[i].slot + 1;
+        if (seats[i].slot >= nslots)
+            nslots = seats[i].slot + 1;
         if (seats[i].live)
             found[seats[i].slot] = true;
     }
-    for (int slot = 0; slot < count; slot++)
+    for (int slot = 0; slot < nslots; slot++)
         if (found[slot])
             live[nlive++] = (uint16_t)slot;
-    for (int slot = 0; slot < count && nlive > 0; slot++)
-        slots[slot] = found[slot] ? (uint16_t)slot : live[slot % nlive];
-    return nlive > 0 ? count : 0;
+    if (nlive == 0)
+        return 0;
+    count = assign_cpus(cpus, nslots, slots);
+    for (int cpu = 0; cpu < count; cpu++)
+        if (!found[slots[cpu]])
+            slots[cpu] = live[cpu % nlive];
+    return count;
 }
 
 /* Where the socket of each slot is; returns the number of slots. What is in a hole is never used.
@@ -165,10 +187,11 @@ static int place_slots(const struct steer_seat *seats, int n, uint16_t *places)
 }
 
 /* By the numbers of the slots, wherever their sockets are in the group. */
-static int follow_slots(const struct steer_seat *seats, int n, uint16_t *targets)
+static int follow_slots(const struct cpus *cpus, const struct steer_seat *seats, int n,
+                        uint16_t *targets)
 {
     uint16_t places[STEER_SEATS_MAX];
-    int count = steer_slots_by_cpu(seats, n, targets);
+    int count = steer_slots_by_cpu(cpus, seats, n, targets);
 
     place_slots(seats, n, places);
     for (int i = 0; i < count; i++)
@@ -263,7 +286,7 @@ static void put_choice(struct writer *w, const struct steer_plan *plan,
                        const struct steer_seat *seats, int n, int nlive, uint32_t seed)
 {
     uint16_t targets[STEER_SEATS_MAX];
-    int count = plan->balance == BALANCE_CPU ? follow_slots(seats, n, targets)
+    int count = plan->balance == BALANCE_CPU ? follow_slots(plan->cpus, seats, n, targets)
                                              : fill_holes(seats, nlive, targets);
 
     put_key(w, plan->balance, seed);

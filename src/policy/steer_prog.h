@@ -8,6 +8,7 @@
 #include <linux/bpf_common.h>
 #include <linux/filter.h>
 
+#include "policy/cpus.h"
 #include "policy/settings_types.h"
 
 #define STEER_SEATS_MAX 4096 /* sockets of a group */
@@ -21,12 +22,13 @@ struct steer_seat {
 /* How new connections are spread. */
 struct steer_plan {
     enum balance_mode balance;
-    bool probes; /* connections of steer_probe_from() go where they are meant to */
+    bool probes;             /* connections from the addresses below go to their slot */
+    const struct cpus *cpus; /* that slots are on in turn; NULL: slot i is for CPU i */
 };
 
 static inline bool steer_plan_equal(const struct steer_plan *a, const struct steer_plan *b)
 {
-    return a->balance == b->balance && a->probes == b->probes;
+    return a->balance == b->balance && a->probes == b->probes && a->cpus == b->cpus;
 }
 
 /* Where the master connects from to reach one slot, live or not: 127.77.0.0/16, whose rest is the
@@ -43,8 +45,9 @@ static inline bool steer_plan_equal(const struct steer_plan *a, const struct ste
  *   hash    by the sender's address and port, mixed with `seed`, so that nobody outside can aim at
  *           a slot;
  *   random  by chance, and so is round-robin here: this kind of program cannot count;
- *   cpu     to the slot whose number is that of the CPU that received the packet (modulo the
- *           number of slots), and from a slot that is not live evenly to the others.
+ *   cpu     to the slot on the CPU that received the packet, where the plan has CPUs, else to the
+ *           one with its number (modulo the number of slots); and from a slot that is not live
+ *           evenly to the others.
  * Returns its length; 0 when the kernel's own choice is right as it is: nobody is live (then
  * connections wait in all queues), there is nothing to choose from, or everybody is live and the
  * balance is hash, and there are no probes. -E2BIG when it does not fit: it takes two instructions
@@ -57,6 +60,7 @@ int steer_prog_build(const struct steer_plan *plan, const struct steer_seat *sea
 int steer_count_live(const struct steer_seat *seats, int n);
 
 /* The slot of each CPU, as of balance = cpu. Returns for how many CPUs; 0: nobody is live. */
-int steer_slots_by_cpu(const struct steer_seat *seats, int n, uint16_t *slots);
+int steer_slots_by_cpu(const struct cpus *cpus, const struct steer_seat *seats, int n,
+                       uint16_t slots[STEER_SEATS_MAX]);
 
 #endif

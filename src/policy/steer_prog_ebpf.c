@@ -194,7 +194,7 @@ int steer_table_build(const struct steer_plan *plan, const struct steer_seat *se
     if (nlive <= 0)
         return nlive;
     if (plan->balance == BALANCE_CPU)
-        return steer_slots_by_cpu(seats, n, slots);
+        return steer_slots_by_cpu(plan->cpus, seats, n, slots);
     for (int i = 0; i < n; i++)
         if (seats[i].live)
             slots[count++] = (uint16_t)seats[i].slot;

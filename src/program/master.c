@@ -16,6 +16,7 @@
 #include "interface/scale.h"
 #include "interface/upgrade.h"
 #include "mechanism/activation.h"
+#include "mechanism/oom_watch.h"
 #include "mechanism/signals.h"
 
 #define KUBERNETES_DRAIN_MS 5000
@@ -385,6 +386,9 @@ static void save(void *data, struct handover *h)
     upgrade_save(&m->upgrade, upgrade);
     reload_save(&m->reload, reload);
     handover_put_fd(h, h->state, "health_fd", health_fd(m->health));
+    control_save(m->control, h, h->state);
+    json_object_set_new(h->state, "began_ms", json_integer(m->status.began_ms));
+    json_object_set_new(h->state, "began_wall_ms", json_integer(m->status.began_wall_ms));
     if (m->settings->text)
         handover_put_text(h->state, "config", m->settings->text);
     json_object_update_new(h->state, json_pack("{s:b, s:b, s:I, s:o, s:o, s:o}", "had_terminal",
@@ -395,7 +399,10 @@ static void save(void *data, struct handover *h)
 
 static void on_upgrade_ended(void *data)
 {
-    settle_later(data);
+    struct master *m = data;
+
+    control_upgrade_failed(m->control, m->upgrade.reason);
+    settle_later(m);
 }
 
 static const struct upgrade_ops upgrade_ops = {
@@ -453,8 +460,17 @@ static void on_control_stop(void *data)
     stop_gracefully(data, "control");
 }
 
-static const struct control_ops control_ops = {
-    .reload = on_control_reload, .restart = on_control_restart, .stop = on_control_stop};
+static int on_control_upgrade(void *data, struct why *why)
+{
+    struct master *m = data;
+
+    return upgrade_request(&m->upgrade, why);
+}
+
+static const struct control_ops control_ops = {.reload = on_control_reload,
+                                               .restart = on_control_restart,
+                                               .stop = on_control_stop,
+                                               .upgrade = on_control_upgrade};
 
 /* The loop's turns -------------------------------------------------------------------------------
  */
@@ -598,6 +614,7 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
     if (r < 0)
         return why_fail_errno(why, r, "signalfd");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    oom_watch_open("");
     sys_raise_nofile(m->saved ? (rlim_t)handover_number(m->saved, "nofile") : 0);
     reload_init(&m->reload, &m->cluster, cmdline, &reload_ops, m);
     restart_init(&m->restart, m->loop, &restart_ops, m);
@@ -606,6 +623,10 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
                                 .restart = &m->restart,
                                 .began_ms = clock_ms(),
                                 .began_wall_ms = clock_wall_ms()};
+    if (m->saved && handover_number(m->saved, "began_ms") > 0) {
+        m->status.began_ms = handover_number(m->saved, "began_ms");
+        m->status.began_wall_ms = handover_number(m->saved, "began_wall_ms");
+    }
     watch_turns(m);
     upgrade_init(&m->upgrade, m->loop, m->argv, &upgrade_ops, m);
     r = m->saved ? resume(m, why) : open_cluster(m, why);
@@ -614,8 +635,8 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
                         m->saved ? handover_take_fd(m->saved, "health_fd") : -1, &m->status,
                         &m->health, why);
     if (r == 0)
-        r = control_open(m->loop, m->settings->master.control, &m->status, &control_ops, m,
-                         &m->control, why);
+        r = control_open(m->loop, m->settings->master.control, m->saved, &m->status, &control_ops,
+                         m, &m->control, why);
     if (r == 0)
         r = write_pidfile(m, why);
     return r;
@@ -633,6 +654,7 @@ static void close_all(struct master *m)
     reload_free(&m->reload);
     upgrade_free(&m->upgrade);
     cluster_free(&m->cluster);
+    oom_watch_close();
     sys_kill_children();
     signals_close(m->signals);
     settings_unref(m->settings);

@@ -39,7 +39,7 @@ class Life:
         self.good = True  # what the configuration says could run
         self.fds = {}
         self.done = []
-        self.may_lose = 0
+        self.may_lose = self.may_refuse = 0
         self.master = Master(config=self.config())
 
     def config(self, **more):
@@ -110,6 +110,9 @@ def crash_by_request(life):
 def damage(path):
     def action(life):
         life.may_lose += 2 * CLIENTS  # what waits in the queue of a socket that is shut down
+        if life.workers == 1:  # for a moment nobody listens, and the load catches up
+            life.may_refuse += RATE
+            life.may_lose += RATE
         try:
             ask(life.master.address(), path, 5)
         except CUT_OFF:
@@ -213,7 +216,7 @@ def check_ledger(life, load):
     r = load.result()
     told = f"{r['failed']} of {r['ok'] + r['failed']} failed: {r['failures']}"
     check(r["ok"] > 0, "no request was answered")
-    equal(r["refused"], 0, f"refused connections ({told})")
+    check(r["refused"] <= life.may_refuse, f"{r['refused']} refused connections ({told})")
     equal(r["timeout"], 0, f"requests without an answer ({told})")
     check(r["failed"] <= life.may_lose, f"{told}; at most {life.may_lose} were with the killed")
     return r
@@ -221,7 +224,8 @@ def check_ledger(life, load):
 
 def play(life, seed):
     rng = life.rng = random.Random(seed)
-    life.done, life.may_lose = [], 0
+    life.done = []
+    life.may_lose = life.may_refuse = 0
     with Hammer(life.master.address(), clients=CLIENTS, rate=RATE, seconds=300) as load:
         for _ in range(rng.randint(2, 7)):
             action = rng.choice(ACTIONS)

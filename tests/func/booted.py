@@ -115,9 +115,9 @@ class Cgroups:
 
 class Booted:
     """The running system, until the end of the block. `binds` are pairs of a file here and its path
-    there; the programs of the build are in /usr/local/bin."""
+    there; `programs` of the build are in /usr/local/bin."""
 
-    def __init__(self, binds=(), masked=MASKED):
+    def __init__(self, binds=(), masked=MASKED, programs=("preforkd", "preforkctl")):
         self.tree = tree()
         self.log_path = os.path.join(harness.folder(), "console")
         self.cgroups = Cgroups()
@@ -126,7 +126,7 @@ class Booted:
                      f"--directory={self.tree}", "--volatile=overlay", "--boot", "--register=no",
                      "--keep-unit", "--private-network", "--console=read-only",
                      "--machine=preforkd-test", f"--bind-ro={BUILD}:/build"]
-        for name in ("preforkd", "preforkctl"):
+        for name in programs:
             path = f"{os.path.dirname(PREFORKD)}/{name}"
             if os.path.exists(path):
                 self.args.append(f"--bind-ro={path}:/usr/local/bin/{name}")
@@ -186,7 +186,7 @@ class Booted:
         """Runs a command inside; what subprocess.run() returns."""
         return subprocess.run(
             ["nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid",
-             "--root", "--wd=/", "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+             "--root", "env", "-i", "--chdir=/", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
              "LANG=C.UTF-8", "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_COLORS=0",
              *command],
             input=text or "", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,

@@ -5,7 +5,7 @@ import time
 
 from booted import Booted
 from harness import (ask, check, connect, diag, equal, matches, parse_reply, parse_who, proc,
-                     read_all, timeout, wait_until)
+                     read_all, timeout)
 
 SERVER = "/build/tests/workers/server --notify"
 CONFIG = "/usr/local/etc/preforkd.conf"
@@ -30,6 +30,7 @@ def who():
 def expect_reload_fails(system, config, reason):
     system.write(CONFIG, config)
     done = system.call("systemctl", "reload", "preforkd")
+    check(system.show("preforkd", "StatusText").startswith("web 2/2 ready"), "workers were lost")
     check(done.returncode != 0, "the reload did not fail")
     matches(system.run("journalctl", "-u", "preforkd", "--no-pager"), reason, "the log")
     equal(system.show("preforkd", "ActiveState"), "active", "state after a reload that failed")
@@ -48,9 +49,12 @@ def test_service():
         equal(who().gen, 1, "generation")
 
         system.run("systemctl", "reload", "preforkd")
-        wait_until(lambda: who().gen == 2 and system.main_pid("preforkd") == master,
-                   "the next generation of the same master")
+        equal({who().gen for _ in range(20)}, {2}, "generations after a reload")
+        equal(system.main_pid("preforkd"), master, "the master after a reload")
+        matches(system.run("preforkctl", "status"), r"^web +0 +up ", "status")
         expect_reload_fails(system, WEB + "workres = 3\n", "workres")
+        expect_reload_fails(system, WEB.replace("--notify", "--crash-start=1"),
+                            "reload failed: web slot 0: exited with status 1")
 
         exposure = system.run("systemd-analyze", "security", "--no-pager", "preforkd")
         diag(exposure.splitlines()[-1])
@@ -167,5 +171,5 @@ def test_instances():
         pids = {parse_who(ask(f"127.0.0.1:{8080 + number}")).pid for number in range(2)}
         equal(len(pids), 2, "workers that answered")
         system.run("systemctl", "reload", "preforkd@one")
-        wait_until(lambda: who().gen == 2, "the next generation")
+        equal(who().gen, 2, "generation after a reload")
         equal(parse_who(ask("127.0.0.1:8081")).gen, 1, "generation of the other instance")

@@ -4,8 +4,9 @@ import signal
 import time
 
 import proc
-from harness import (QUICK, Hammer, Master, ask, check, connect, diag, equal, parse_reply, parse_who,
-                     read_all, server, stays, timeout, wait_until)
+from harness import (QUICK, Hammer, Master, check, connect, diag, equal, folder, parse_reply,
+                     parse_who, read_all, server, stays, timeout, wait_until, write)
+from test_balance import need_ebpf
 
 HUNG = r"hung: accepts none of \d+ waiting"
 ABORTED = r"hung: accepted none of \d+ waiting connections for \d+ s: aborting it"
@@ -117,20 +118,72 @@ def test_never_killed_with_0():
             answer(sock)
 
 
-@timeout(180)
-def test_slow_is_not_hung():
-    """A worker that is too slow for its load, with its queue always full, is never killed"""
+def expect_patience(workers, *options):
+    """Workers that are too slow for their load, with their queues always full, are never killed."""
     seconds = 8 if QUICK else 20
-    with Master("-w", "2", "-l", "127.0.0.1:0", "--hang-timeout", "3s", "--backlog", "8", "--",
-                *server("--request-delay=100")) as m:
+    with Master("-w", str(workers), *options, "-l", "127.0.0.1:0", "--hang-timeout", "3s",
+                "--backlog", "8", "--", *server("--request-delay=100")) as m:
         m.wait_ready()
-        pids = [m.in_slot(slot) for slot in range(2)]
+        pids = [m.in_slot(slot) for slot in range(workers)]
         with Hammer(m.address(), clients=64, seconds=150) as load:
             time.sleep(seconds)
             load.process.terminate()
             equal(m.count_log("aborting"), 0, "workers aborted")
-            equal([m.in_slot(slot) for slot in range(2)], pids, "workers")
+            equal([m.in_slot(slot) for slot in range(workers)], pids, "workers")
             load.show()
+
+
+@timeout(180)
+def test_slow_is_not_hung():
+    """Workers that are too slow for their load, with their queues always full, are never killed"""
+    expect_patience(2)
+
+
+@timeout(180)
+def test_slow_alone():
+    """The only worker of a pool is not killed for being slow"""
+    expect_patience(1)
+
+
+@timeout(180)
+def test_slow_with_one_queue():
+    """Workers that share a queue are not killed for being slow"""
+    expect_patience(2, "--accept", "shared")
+
+
+@timeout(90)
+def test_the_only_worker():
+    """The only worker that accepts nothing is replaced, and its successor answers those that wait"""
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--hang-timeout", "3s", "--stop-timeout", "1s", "--",
+                *server()) as m:
+        m.wait_ready()
+        pid = hang(m, 0)
+        waiting = [send_request(m) for _ in range(5)]
+        m.wait_log(HUNG)
+        equal(m.is_ready(), False, "readiness")
+        waiting += [send_request(m) for _ in range(5)]
+        m.wait_log(ABORTED)
+        for sock in waiting:
+            check(answer(sock).pid != pid, "answered by a process that hangs")
+        wait_until(m.is_ready, "readiness")
+
+
+@timeout(90)
+def test_one_queue():
+    """When nobody accepts from the queue that all share, one worker is replaced, and that is enough"""
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--accept", "shared", "--hang-timeout", "3s",
+                "--stop-timeout", "1s", "--", *server()) as m:
+        m.wait_ready()
+        pids = [hang(m, slot) for slot in range(2)]
+        waiting = [send_request(m) for _ in range(5)]
+        m.wait_log("no worker accepts any of 5 connections")
+        m.wait_log(ABORTED)
+        for sock in waiting:
+            check(answer(sock).pid not in pids, "answered by a process that hangs")
+        stays(lambda: m.count_log(ABORTED) == 1, 1, "one worker is aborted")
+        for pid in pids:
+            if proc.alive(pid):
+                os.kill(pid, signal.SIGCONT)
 
 
 @timeout(60)
@@ -148,3 +201,24 @@ def test_quiet_after_load():
                 last[:] = [now, time.monotonic()]
             return time.monotonic() - last[1] > 2
         wait_until(settled, "two quiet seconds")
+
+
+@timeout(60)
+def test_rescue():
+    """Connections that wait for a slot whose starts fail are answered by other workers"""
+    need_ebpf()
+    flag = os.path.join(folder(), "flag")
+    script = f'test -e {flag} -a "$PREFORK_SLOT" = 1 && exit 1; exec "$@"'
+    with Master("-w", "3", "-l", "127.0.0.1:0", "--hang-timeout", "0", "--backoff", "60s",
+                "--backoff-max", "60s", "--min-uptime", "10ms", "--", "/bin/sh", "-c", script, "sh",
+                *server()) as m:
+        m.wait_ready()
+        pid = hang(m, 1)
+        waiting = fill(m, 30)
+        m.wait_log(HUNG)
+        write("flag", "")
+        os.kill(pid, signal.SIGKILL)
+        m.wait_log(r"main\.1: moved \d+ waiting connections to other workers")
+        slots = {answer(sock).slot for sock in waiting}
+        check(1 not in slots, f"answered by slots {slots}")
+        equal(m.count_log("main.1.*: ready after"), 1, "workers of the slot that became ready")

@@ -1,9 +1,6 @@
 """Sockets that workers damage, and what the master makes good."""
-import signal
-
 import proc
-from harness import (QUICK, Hammer, Master, ask, check, diag, equal, need_program, parse_who, server,
-                     stays, timeout, wait_until)
+from harness import QUICK, Hammer, Master, ask, check, diag, equal, parse_who, server, timeout, wait_until
 
 HEALED = r"a worker shut the socket of .* down: it listens again"
 

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 
+import proc
 from harness import (Master, check, connect, diag, equal, matches, parse_reply, pool, quiet_server,
                      read_all, server, sleeper, stays, wait_until)
 
@@ -117,11 +118,86 @@ def test_hostile_requests():
             equal(m.health("/healthz/liveness").status, 200, f"liveness after {data[:20]!r}")
 
 
+PAGES = ("/", "/status", "/metrics", "/healthz/liveness", "/healthz/readiness", "/healthz/startup")
+
+
+def test_statuses():
+    """The right status for each kind of request, on every page"""
+    with Master("-w", "1", "--", *sleeper()) as m:
+        m.wait_ready()
+        for page in PAGES:
+            path = page.encode()
+            end = b" HTTP/1.1\r\nHost: x\r\n"
+            cases = {
+                b"GET " + path + end + b"\r\n": 200,
+                b"GET " + path + b" HTTP/1.0\r\n\r\n": 200,
+                b"HEAD " + path + end + b"\r\n": 200,
+                b"POST " + path + end + b"Content-Length: 5\r\n\r\nhello": 405,
+                b"OPTIONS " + path + end + b"\r\n": 405,
+                b"GET /" + path + end + b"\r\n": 404,
+                b"GET http://x" + path + end + b"\r\n": 404,
+                b"GET " + path + b"/x" + end + b"\r\n": 404,
+                b"GET " + path + b"?" + b"a" * 20000 + end + b"\r\n": 414,
+                b"GET " + path + end + b"X: " + b"z" * 1000000 + b"\r\n\r\n": 431,
+                b"GET " + path + b" HTTP/3.0\r\n\r\n": 505,
+                b"GET " + path + b"\0" + end + b"\r\n": 200,
+            }
+            for data, wanted in cases.items():
+                status = raw(m, data)
+                check(status in (wanted, None) if len(data) > 10000 else status == wanted,
+                      f"{data[:40]!r}: status {status}, wanted {wanted}")
+        greeting = b"\x16\x03\x01\x02\0\1\0\1\xfc\3\3\xff\xfe z\r\n\r\n"
+        equal(raw(m, greeting), 400, "a TLS greeting")
+
+
+def test_pipelined():
+    """Of requests that come together the first is answered, and the connection ends"""
+    with Master("-w", "1", "--", *sleeper()) as m:
+        m.wait_ready()
+        with connect(f"127.0.0.1:{m.health_port()}", 10) as sock:
+            sock.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+            answer = read_all(sock)
+        equal(answer.count(b"HTTP/1.1 200 OK"), 1, "answers")
+        equal(parse_reply(answer).headers["connection"], "close", "Connection")
+
+
+def test_strangers_see_no_secrets():
+    """/status on the health address has no arguments and no environment"""
+    with Master(config=pool("web", [*sleeper(), "--password=SECRET"], env="KEY=SECRET")) as m:
+        m.wait_ready()
+        for page in PAGES:
+            check("SECRET" not in m.health(page).body, page)
+
+
+def test_many_slots():
+    """Pages with many slots are made seldom: asking for them all the time keeps nobody waiting"""
+    with Master("-w", "200", "--min-uptime", "10ms", "--", *sleeper()) as m:
+        m.wait_ready()
+        port, stop = m.health_port(), threading.Event()
+
+        def ask_all_the_time():
+            while not stop.is_set():
+                for page in ("/status", "/metrics"):
+                    m.health(page, timeout=20)
+        threads = [threading.Thread(target=ask_all_the_time) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(50):
+                equal(m.health("/healthz/liveness", timeout=20).status, 200, "liveness")
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        diag(f"loop lag {m.metrics()['preforkd_loop_lag_seconds'] * 1000:.1f} ms, port {port}")
+
+
 def test_slow_clients():
     """1,000 slow connections do not keep a probe waiting"""
     with Master("-w", "1", "--", *sleeper()) as m:
         m.wait_ready()
         port, slow, stop = m.health_port(), [], threading.Event()
+        before = len(proc.fds(m.pid))
 
         def crowd():
             while not stop.is_set():
@@ -151,6 +227,7 @@ def test_slow_clients():
         diag(f"probe among 1,000 slow connections: median {took[50] * 1000:.1f} ms, "
              f"p99 {took[98] * 1000:.1f} ms")
         check(took[98] < 1, "a kubelet would have given up")
+        wait_until(lambda: len(proc.fds(m.pid)) <= before, "descriptors come back")
 
 
 def test_busy_workers():

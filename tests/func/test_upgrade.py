@@ -352,3 +352,35 @@ def test_output():
             found = [a for a, _ in numbers]
             equal(found, list(range(1, len(found) + 1)), f"lines of slot {slot}")
             check(len(found) > 100, f"only {len(found)} lines")
+
+
+@timeout(90)
+def test_watches_on():
+    """What is watched for is watched for after an upgrade too: hung workers, old ones, nobody ready"""
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--hang-timeout", "3s", "--", *server()) as m:
+        m.wait_ready()
+        upgrade(m)
+        m.wait_ready()
+        hung = m.in_slot(0)
+        os.kill(hung, signal.SIGSTOP)
+        with Hammer(m.address(), clients=8, rate=200, seconds=80) as load:
+            wait_until(lambda: not proc.alive(hung), "the end of the hung worker", 40)
+            load.result()
+        m.wait_slots(2)
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--max-lifetime", "3s", "--min-uptime", "10ms", "--",
+                *server()) as m:
+        m.wait_ready()
+        upgrade(m)
+        old = m.in_slot(0)
+        wait_until(lambda: not proc.alive(old), "the end of the old worker")
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--fallback", "503", "--backoff", "30s", "--",
+                *server("--crash-start=1")) as m:
+        m.wait_log("failed start number 1")
+        upgrade(m)
+        wait_until(lambda: ask_status(m) == 503, "an answer of the master")
+
+
+def ask_status(m):
+    with connect(m.address()) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return parse_reply(read_all(sock)).status

@@ -32,6 +32,7 @@ static UNUSED struct spawn_request request_for(char **argv)
         .oom_score_adj = SPAWN_INHERIT,
         .limit_nofile = SPAWN_INHERIT,
         .limit_core = SPAWN_INHERIT,
+        .cpu = SPAWN_INHERIT,
     };
 }
 

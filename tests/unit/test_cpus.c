@@ -152,6 +152,16 @@ Test(cpus, a_path_that_does_not_fit_is_not_found)
     cr_expect_not(cpus_cgroup_path("0::/\n", "", path, 0));
 }
 
+Test(cpus, slots_in_turn)
+{
+    static const struct cpus none, three = {3, {1, 4, 4000}};
+
+    cr_expect_eq(cpus_of_slot(&none, 0), -1);
+    cr_expect_eq(cpus_of_slot(&three, 0), 1);
+    cr_expect_eq(cpus_of_slot(&three, 2), 4000);
+    cr_expect_eq(cpus_of_slot(&three, 4), 4);
+}
+
 Test(cpus, usable_is_the_lesser_rounded_up)
 {
     static const struct {

@@ -435,6 +435,7 @@ Test(http_streams, close_ends_them)
     http_server_close(server);
     server = NULL;
     cr_expect_eq(gone, 1);
+    cr_expect_not(ev_run(loop, EVRUN_NOWAIT), "a timer runs on");
     wait_for_end(fd);
     close(fd);
     cr_expect_leq(descriptors(), before);

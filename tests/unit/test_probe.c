@@ -54,6 +54,8 @@ static bool is_meant(void *data, uint64_t inode)
 
 static void end_serving(void)
 {
+    if (now.calls > 0)
+        ev_break(now.loop, EVBREAK_ALL);
     ev_io_stop(now.loop, &now.serving);
     close(now.serving.fd);
     now.serving.fd = -1;
@@ -75,7 +77,7 @@ static void on_serving(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED
         recv(io->fd, now.request + now.len, sizeof(now.request) - 1 - now.len, MSG_DONTWAIT);
 
     now.len += n > 0 ? (size_t)n : 0;
-    if (n == 0)
+    if (n == 0 || (n < 0 && errno != EAGAIN))
         end_serving();
     else if (now.play->answers && strstr(now.request, "\r\n\r\n"))
         answer();
@@ -102,10 +104,13 @@ static void on_listening(struct ev_loop *loop, ev_io *io, int events UNUSED)
     ev_io_start(loop, &now.serving);
 }
 
-static void run(const struct play *play, const char *address)
+static const struct probe_ops any = {on_done, NULL}, one = {on_done, is_meant};
+static struct listener *listener;
+
+/* Until the result is known. */
+static void start(const struct play *play, const char *address)
 {
-    static const struct probe_ops any = {on_done, NULL}, one = {on_done, is_meant};
-    struct listener *l = open_text(address, 1, &per_worker);
+    struct listener *l = listener = open_text(address, 1, &per_worker);
     struct probe_request request = {.path = play->path,
                                     .connect_is_enough = play->connect_is_enough,
                                     .timeout_ms = play->timeout_ms ? play->timeout_ms : SLOW_MS};
@@ -126,10 +131,20 @@ static void run(const struct play *play, const char *address)
     cr_expect_eq(now.calls, 1);
     cr_expect_eq(now.result, play->expected, "%s: %d", now.what, (int)now.result);
     cr_expect_str_eq(now.what, play->what);
+}
+
+static void stop_server(void)
+{
     if (now.serving.fd >= 0)
         end_serving();
     ev_io_stop(now.loop, &now.listening);
-    listener_unref(l);
+    listener_unref(listener);
+}
+
+static void run(const struct play *play, const char *address)
+{
+    start(play, address);
+    stop_server();
 }
 
 static void finish(void)
@@ -271,10 +286,10 @@ Test(probe, tells_who_answered)
         }
 }
 
-/* An answer without end is read to its bound or deadline, and holds nobody up. */
-static void on_enough(struct ev_loop *loop, ev_timer *timer UNUSED, int events UNUSED)
+/* An answer without end is read to its bound, and then the connection is closed. */
+static void on_too_late(struct ev_loop *loop UNUSED, ev_timer *timer UNUSED, int events UNUSED)
 {
-    ev_break(loop, EVBREAK_ALL);
+    cr_assert_fail("it goes on reading");
 }
 
 Test(probe, an_answer_without_end)
@@ -282,20 +297,39 @@ Test(probe, an_answer_without_end)
     struct play play = {.path = "/",
                         .answer = OK_ANSWER OK_ANSWER OK_ANSWER,
                         .answers = -1,
-                        .timeout_ms = SHORT_MS,
+                        .timeout_ms = 1000 * SLOW_MS,
                         .expected = PROBE_PASSED,
                         .what = "answered 200"};
     int before = count_descriptors();
-    ev_timer enough;
+    ev_timer late;
 
-    run(&play, "127.0.0.1:0");
-    ev_timer_init(&enough, on_enough, 3. * SHORT_MS / 1000., 0.);
-    ev_timer_start(now.loop, &enough);
-    ev_run(now.loop, 0);
+    start(&play, "127.0.0.1:0");
+    ev_timer_init(&late, on_too_late, SLOW_MS / 1000., 0.);
+    ev_timer_start(now.loop, &late);
+    while (now.serving.fd >= 0)
+        ev_run(now.loop, EVRUN_ONCE);
     cr_expect_eq(now.calls, 1);
-    ev_timer_stop(now.loop, &enough);
+    ev_timer_stop(now.loop, &late);
+    stop_server();
     finish();
     cr_expect_eq(count_descriptors(), before);
+}
+
+/* One that trickles is read to the deadline. */
+Test(probe, an_answer_that_stays_open)
+{
+    struct play play = {.path = "/",
+                        .answer = OK_ANSWER,
+                        .answers = 1,
+                        .timeout_ms = 1000,
+                        .expected = PROBE_PASSED,
+                        .what = "answered 200"};
+
+    start(&play, "127.0.0.1:0");
+    while (now.serving.fd >= 0)
+        ev_run(now.loop, EVRUN_ONCE);
+    stop_server();
+    finish();
 }
 
 /* A queue that is full takes no connection any more. */
@@ -312,8 +346,7 @@ Test(probe, no_connection)
     request.to = to;
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         fds[i] = probe_connect(&to, 0);
-    cr_assert_eq(
-        probe_start(now.loop, &request, &(struct probe_ops){on_done, NULL}, &now, &now.probe), 0);
+    cr_assert_eq(probe_start(now.loop, &request, &any, &now, &now.probe), 0);
     ev_run(now.loop, 0);
     cr_expect_eq(now.result, PROBE_FAILED);
     cr_expect_str_eq(now.what, "no connection in time");
@@ -333,7 +366,7 @@ Test(probe, nobody_there)
     now.loop = ev_loop_new(EVFLAG_AUTO);
     cr_assert(probe_target(listener_bound(l), &request.to));
     listener_unref(l);
-    r = probe_start(now.loop, &request, &(struct probe_ops){on_done, NULL}, &now, &now.probe);
+    r = probe_start(now.loop, &request, &any, &now, &now.probe);
     if (r == 0) {
         ev_run(now.loop, 0);
         cr_expect_str_eq(now.what, strerror(ECONNREFUSED));
@@ -352,9 +385,7 @@ Test(probe, given_up_at_any_time)
     now.loop = ev_loop_new(EVFLAG_AUTO);
     cr_assert(probe_target(listener_bound(l), &request.to));
     for (int rounds = 0; rounds < 3; rounds++) {
-        cr_assert_eq(
-            probe_start(now.loop, &request, &(struct probe_ops){on_done, NULL}, &now, &now.probe),
-            0);
+        cr_assert_eq(probe_start(now.loop, &request, &any, &now, &now.probe), 0);
         for (int i = 0; i < rounds; i++)
             ev_run(now.loop, EVRUN_ONCE);
         probe_free(now.probe);

@@ -60,6 +60,7 @@ static const struct sample {
      {"random", "round-robin", "cpu"},
      "wide",
      "'wide' is none of hash, random, round-robin, cpu"},
+    {"cpu-affinity", {"auto", "auto", "auto"}, "0", "'0' is none of off, auto"},
     {"adopt", {"listed", "off", "auto"}, "on", "'on' is none of auto, listed, off"},
     {"ready",
      {"notify", "delay", "listen"},

@@ -4,12 +4,15 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+
+#include "policy/cpus.h"
 
 static struct spawn_user nobody(void)
 {
@@ -54,6 +57,31 @@ static char *write_program(const char *folder, const char *name, const char *tex
 }
 
 /* ---- what the process gets ---- */
+
+/* What the child may use is what was asked for; a CPU that is not there is no reason not to start.
+ */
+Test(spawn, affinity)
+{
+    struct spawn_request r = request_for(sleeper);
+    cpu_set_t all, set;
+    pid_t pid;
+
+    cr_assert_eq(sched_getaffinity(0, sizeof(all), &all), 0);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &all))
+            continue;
+        r.cpu = cpu;
+        pid = start_running(&r);
+        cr_assert_eq(sched_getaffinity(pid, sizeof(set), &set), 0);
+        cr_expect(CPU_COUNT(&set) == 1 && CPU_ISSET((size_t)cpu, &set));
+        end(pid);
+    }
+    r.cpu = CPUS_MAX - 1;
+    pid = start_running(&r);
+    cr_assert_eq(sched_getaffinity(pid, sizeof(set), &set), 0);
+    cr_expect(CPU_EQUAL(&set, &all));
+    end(pid);
+}
 
 Test(spawn, own_session_and_stdin_from_null)
 {

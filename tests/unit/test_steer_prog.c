@@ -294,6 +294,32 @@ Test(steer_prog, cpus_of_slots_that_are_not_live_go_to_the_others)
         cr_expect_eq(slot_on(length, (uint32_t)cpu), wanted[cpu], "CPU %d", cpu);
 }
 
+/* Slots on the CPUs 2, 3, 6 and 7; other CPUs receive packets too. */
+Test(steer_prog, cpus_that_slots_are_on)
+{
+    static const struct cpus cpus = {4, {2, 3, 6, 7}};
+    static const struct {
+        int nslots;
+        unsigned live;
+        int wanted[9];
+    } cases[] = {
+        {4, 15, {0, 1, 0, 1, 0, 1, 2, 3, 0}},
+        {4, 11, {0, 1, 0, 1, 0, 1, 0, 3, 0}},
+        {2, 3, {0, 1, 0, 1, 0, 1, 0, 1, 0}},
+        {6, 63, {0, 1, 0, 1, 4, 5, 2, 3, 0}},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const struct steer_plan plan = {.balance = BALANCE_CPU, .cpus = &cpus};
+        int length =
+            steer_prog_build(&plan, seats, group(cases[i].nslots, cases[i].live), SEED, code);
+
+        for (int cpu = 0; cpu < 9; cpu++)
+            cr_expect_eq(slot_on(length, (uint32_t)cpu), cases[i].wanted[cpu],
+                         "case %zu CPU %d: %d", i, cpu, slot_on(length, (uint32_t)cpu));
+    }
+}
+
 /* Slot 1 has no socket here, and the socket at 2 nobody has told about. */
 Test(steer_prog, cpu_with_gaps)
 {

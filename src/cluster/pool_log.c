@@ -1,0 +1,85 @@
+#include "cluster/pool_log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "cluster/pool.h"
+
+static void end_window(struct pool_log *l)
+{
+    struct log_who who = {.pool = pool_name(l->pool), .slot = -1};
+
+    ev_timer_stop(l->pool->starts_due->loop, &l->timer);
+    if (l->limit.held > 0)
+        log_warn(&who, "workers failed %u times in the last %d s, last: %s; %u log lines left out",
+                 l->limit.failures, LOG_LIMIT_WINDOW_MS / 1000, l->last, l->limit.held);
+    l->limit = (struct log_limit){0};
+}
+
+static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
+{
+    end_window(timer->data);
+}
+
+static void hold_back(struct pool_log *l, int64_t now_ms)
+{
+    struct ev_loop *loop = l->pool->starts_due->loop;
+
+    if (ev_is_active(&l->timer))
+        return;
+    ev_now_update(loop);
+    ev_timer_set(&l->timer, (double)log_limit_left_ms(&l->limit, now_ms) / 1000., 0.);
+    ev_timer_start(loop, &l->timer);
+}
+
+static void write_line(struct pool_log *l, enum log_level level, const struct log_who *who,
+                       const char *text)
+{
+    int64_t now_ms = clock_ms();
+
+    if (!l || log_enabled(LOG_LEVEL_DEBUG) || log_limit_pass(&l->limit, now_ms))
+        log_write(level, who, "%s", text);
+    else
+        hold_back(l, now_ms);
+}
+
+void pool_log_line(struct pool_log *l, enum log_level level, const struct log_who *who,
+                   const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    write_line(l, level, who, text);
+}
+
+void pool_log_failure(struct pool_log *l, enum log_level level, const struct log_who *who,
+                      const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    write_line(l, level, who, text);
+    if (!l)
+        return;
+    l->limit.failures++;
+    snprintf(l->last, sizeof(l->last), "slot %d: %.200s", who->slot, text);
+}
+
+void pool_log_init(struct pool_log *l, struct pool *p)
+{
+    *l = (struct pool_log){.pool = p};
+    ev_init(&l->timer, on_timer);
+    l->timer.data = l;
+}
+
+void pool_log_end(struct pool_log *l)
+{
+    end_window(l);
+}
