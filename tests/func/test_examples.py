@@ -1,0 +1,145 @@
+"""The examples: each starts, all its workers serve, a reload loses nothing, it stops."""
+import os
+import re
+import signal
+import subprocess
+import threading
+
+from harness import (BUILD, TOP, Master, ask, check, equal, folder, free_port, need_program, skip,
+                     timeout, wait_until, write)
+
+SYSTEM_PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+
+
+def example(name, port, **replaced):
+    """The text of an example's configuration, with this port and quick times."""
+    with open(f"{TOP}/examples/{name}/preforkd.conf", encoding="utf-8") as file:
+        text = file.read()
+    for old, new in {"8080": str(port), **replaced}.items():
+        text = text.replace(old, new)
+    return text + "min-uptime = 100ms\n"
+
+
+class Client(threading.Thread):
+    """Asks all the time, until stop(), which tells of the first failure."""
+
+    def __init__(self, port):
+        super().__init__()
+        self.port, self.answers, self.error, self.ended = port, 0, None, False
+        self.start()
+
+    def run(self):
+        while not self.ended and self.error is None:
+            try:
+                ask(f"127.0.0.1:{self.port}")
+                self.answers += 1
+            except Exception as why:
+                self.error = why
+
+    def stop(self):
+        self.ended = True
+        self.join()
+        check(self.error is None, f"after {self.answers} answers: {self.error}")
+        check(self.answers > 0, "no answers")
+
+
+def drive(name, port, config, pattern=r"hello from slot (\d)"):
+    """Starts an example, sees that each worker answers, and reloads it while it is asked."""
+    with Master(config=config, cwd=TOP, env=SYSTEM_PATH) as m:
+        m.wait_ready(60)
+        seen = set()
+
+        def all_answered():
+            seen.add(re.search(pattern, ask(f"127.0.0.1:{port}")).group(1))
+            return len(seen) == 2
+        wait_until(all_answered, f"answers of both workers of {name}")
+        client = Client(port)
+        m.reload(timeout=120)
+        client.stop()
+
+
+@timeout(180)
+def test_node():
+    """Node.js"""
+    need_program("node")
+    port = free_port()
+    drive("node", port, example("node", port))
+
+
+@timeout(180)
+def test_gunicorn():
+    """gunicorn and Flask"""
+    need_program("gunicorn")
+    if subprocess.run(["/usr/bin/python3", "-c", "import flask"], stderr=subprocess.DEVNULL).returncode:
+        skip("python3-flask is not installed")
+    port = free_port()
+    drive("gunicorn", port, example("gunicorn", port))
+
+
+@timeout(180)
+def test_uvicorn():
+    """uvicorn"""
+    need_program("uvicorn")
+    port = free_port()
+    drive("uvicorn", port, example("uvicorn", port))
+
+
+@timeout(180)
+def test_puma():
+    """puma"""
+    need_program("puma")
+    port = free_port()
+    drive("puma", port, example("puma", port))
+
+
+@timeout(300)
+def test_go():
+    """Go"""
+    go = need_program("go")
+    binary = os.path.join(folder(), "server")
+    subprocess.run([go, "build", "-o", binary, f"{TOP}/examples/go/main.go"], check=True,
+                   env={**os.environ, **SYSTEM_PATH, "GOFLAGS": "-mod=mod", "GO111MODULE": "off",
+                        "GOCACHE": f"{BUILD}/tests/go-cache"})
+    port = free_port()
+    drive("go", port, example("go", port, **{"examples/go/server": binary}))
+
+
+@timeout(180)
+def test_nginx():
+    """nginx"""
+    need_program("nginx")
+    port = free_port()
+    with open(f"{TOP}/examples/nginx/nginx.conf", encoding="utf-8") as file:
+        text = file.read().replace("8080", str(port)).replace("/tmp/preforkd-", f"{folder()}/")
+    write("nginx.conf", text)
+    config = example("nginx", port, **{"examples/nginx/": f"{folder()}/",
+                                       "/tmp/preforkd-nginx": f"{folder()}/nginx"})
+    drive("nginx", port, config, r"hello from process (\d+)")
+
+
+@timeout(180)
+def test_redis():
+    """Consumers of a queue in redis: every job is done once, also those of a worker that is killed"""
+    server, cli = need_program("redis-server"), need_program("redis-cli")
+    if subprocess.run(["/usr/bin/python3", "-c", "import redis"], stderr=subprocess.DEVNULL).returncode:
+        skip("python3-redis is not installed")
+    port = free_port()
+
+    def redis(*command):
+        return subprocess.run([cli, "-p", str(port), *command], stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.DEVNULL).stdout.strip()
+    with subprocess.Popen([server, "--port", str(port), "--save", "", "--dir", folder()],
+                          stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: redis("ping") == "PONG", "redis")
+            with Master(config=example("redis", port), cwd=TOP,
+                        env={**SYSTEM_PATH, "REDIS_PORT": str(port)}) as m:
+                m.wait_ready()
+                redis("rpush", "jobs", *(f"job{i}" for i in range(500)))
+                os.kill(m.workers()[0], signal.SIGKILL)
+                m.reload()
+                wait_until(lambda: int(redis("llen", "done")) >= 500, "500 jobs done")
+                done = [line.split()[0] for line in redis("lrange", "done", "0", "-1").splitlines()]
+                equal(set(done), {f"job{i}" for i in range(500)}, "jobs")
+        finally:
+            process.terminate()
