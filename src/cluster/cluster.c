@@ -250,7 +250,8 @@ static void on_ready(void *data, struct pool *p, int slot)
     c->ops->ready(c->data, p, slot);
 }
 
-static void on_start_failed(void *data, struct pool *p, const struct spawn_error *error)
+static void on_start_failed(void *data, struct pool *p, const struct spawn_error *error,
+                            const char *reason)
 {
     struct cluster *c = data;
     int status = 1;
@@ -259,9 +260,7 @@ static void on_start_failed(void *data, struct pool *p, const struct spawn_error
         return;
     if (error->stage == SPAWN_STAGE_EXEC)
         status = error->err == ENOENT ? 127 : 126;
-    log_error(&(struct log_who){.pool = pool_name(p), .slot = -1},
-              "the first start is impossible: giving up");
-    c->ops->cannot_start(c->data, status);
+    c->ops->cannot_start(c->data, p, status, reason);
 }
 
 static const struct pool_ops pool_ops = {

@@ -11,8 +11,8 @@ struct cluster_ops {
     void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
     /* a child of nobody in the cluster ended, while it still is a zombie */
     void (*stranger_gone)(void *data, pid_t pid, int code, int status);
-    /* the first start is impossible: exit status 1, 126 or 127 */
-    void (*cannot_start)(void *data, int status);
+    /* the first start is impossible: exit status 1, 126 or 127; told for each slot */
+    void (*cannot_start)(void *data, const struct pool *p, int status, const char *reason);
 };
 
 struct cluster {

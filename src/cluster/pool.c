@@ -384,11 +384,11 @@ static void on_restarted(void *data, struct slot *s UNUSED, enum restart_reason 
     p->restarts[reason]++;
 }
 
-static void on_start_failed(void *data, struct slot *s UNUSED, const struct spawn_error *error)
+static void on_start_failed(void *data, struct slot *s, const struct spawn_error *error)
 {
     struct pool *p = data;
 
-    p->ops->start_failed(p->data, p, error);
+    p->ops->start_failed(p->data, p, error, s->reason);
 }
 
 static const struct slot_ops slot_ops = {

@@ -19,7 +19,8 @@ struct pool_ops {
     void (*ready)(void *data, struct pool *p, int slot); /* a worker of the slot became ready */
     /* the queues ask for `n` workers; nothing happens to it when that cannot be now */
     void (*scale)(void *data, struct pool *p, int n);
-    void (*start_failed)(void *data, struct pool *p, const struct spawn_error *error);
+    void (*start_failed)(void *data, struct pool *p, const struct spawn_error *error,
+                         const char *reason);
 };
 
 struct pool {

@@ -274,7 +274,7 @@ static int query_scale(const struct options *o, struct buf *out, struct why *why
     const char *number = o->args[1];
 
     if (!is_number(*number == '+' || *number == '-' ? number + 1 : number))
-        return why_fail(why, -EINVAL, "scale: '%s' is no number of workers: N, +N or -N", number);
+        return why_fail(why, -EINVAL, "'%s' is no number of workers: N, +N or -N", number);
     buf_puts(out, "?pool=");
     add_encoded(out, o->args[0]);
     buf_puts(out, "&workers=");
@@ -291,7 +291,7 @@ static int query_restart(const struct options *o, struct buf *out, struct why *w
     if (!pool)
         return why_fail(why, -ENOMEM, "out of memory");
     if (!*pool || (dot && !is_number(dot + 1)))
-        return why_fail(why, -EINVAL, "restart: '%s' is neither POOL nor POOL.SLOT", o->args[0]);
+        return why_fail(why, -EINVAL, "'%s' is neither POOL nor POOL.SLOT", o->args[0]);
     buf_puts(out, "?pool=");
     add_encoded(out, pool);
     if (dot)

@@ -27,9 +27,9 @@ static void put_label(struct buf *out, const struct label *label, char before)
 {
     buf_printf(out, "%c%s=\"", before, label->name);
     for (const char *c = label->value; *c; c++) {
-        if (*c == '\\' || *c == '"')
+        if (strchr("\\\"\n", *c))
             buf_putc(out, '\\');
-        buf_putc(out, *c);
+        buf_putc(out, *c == '\n' ? 'n' : *c);
     }
     buf_putc(out, '"');
 }

@@ -4,16 +4,21 @@
 
 enum { WORKERS_MAX = 4096 };
 
+static int fail_range(struct why *why)
+{
+    return why_fail(why, -ERANGE, "workers stay within 1..%d", WORKERS_MAX);
+}
+
 int scale_parse(const char *text, int now, int *n, struct why *why)
 {
     bool relative = *text == '+' || *text == '-';
-    char *end;
-    long value;
+    size_t digits = strspn(text + relative, "0123456789");
+    long value = strtol(text, NULL, 10);
 
-    errno = 0;
-    value = strtol(text, &end, 10);
-    if (end == text || *end || errno || *text == ' ' || value < -WORKERS_MAX || value > WORKERS_MAX)
+    if (digits == 0 || text[relative + digits])
         return why_fail(why, -EINVAL, "workers is a number, +number or -number");
+    if (value < -WORKERS_MAX || value > WORKERS_MAX)
+        return fail_range(why);
     *n = (int)value + (relative ? now : 0);
     return 0;
 }
@@ -26,7 +31,7 @@ int scale_check(const struct status *s, const struct pool *p, int n, struct why 
     if (r < 0)
         return r;
     if (n < 1 || n > WORKERS_MAX)
-        return why_fail(why, -ERANGE, "workers stay within 1..%d", WORKERS_MAX);
+        return fail_range(why);
     if (g->bounded && (n < g->min_workers || n > g->max_workers))
         return why_fail(why, -ERANGE, "workers stay within %d..%d (min-workers, max-workers)",
                         g->min_workers, g->max_workers);

@@ -4,8 +4,8 @@
 
 #include "interface/status.h"
 
-/* What follows "workers=": "4", "+1" or "-1". 0 and the number that is meant; -EINVAL with the
- * reason. */
+/* What follows "workers=": "4", "+1" or "-1". 0 and the number that is meant; -EINVAL
+ * or -ERANGE with the reason. */
 int scale_parse(const char *text, int now, int *n, struct why *why);
 
 /* Whether it may be `n` now: 0, -EBUSY during a reload, restart or stop, -ERANGE; with the reason.

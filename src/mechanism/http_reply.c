@@ -309,12 +309,12 @@ void http_drop_kept(struct http_server *s)
     }
 }
 
-/* Made anew, for as long as its making is worth. */
 static int fd_of(struct MHD_Connection *connection)
 {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 }
 
+/* Made anew, for as long as its making is worth. */
 static enum MHD_Result answer_costly(struct http_server *s, const struct http_request *request)
 {
     struct http_kept *kept = &s->kept[request->route - s->config->routes];

@@ -158,6 +158,7 @@ static const char help_end[] =
     "  TERM, INT   stop gracefully; a second one kills the workers at once\n"
     "  QUIT        stop at once\n"
     "  USR1        open the log file again\n"
+    "  USR2        replace the master's own program in place; workers go on\n"
     "  TTIN, TTOU  one worker more or fewer in the first pool\n"
     "\n"
     "Exit status:\n"

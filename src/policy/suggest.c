@@ -43,7 +43,7 @@ void suggest_offer(struct suggest *s, const char *known)
 {
     unsigned distance = suggest_distance(s->typed, known);
 
-    if (distance > NEAR || distance >= strlen(s->typed) || (s->best && distance >= s->distance))
+    if (distance > NEAR || 2 * distance > strlen(s->typed) || (s->best && distance >= s->distance))
         return;
     s->best = known;
     s->distance = distance;

@@ -88,14 +88,21 @@ static void stop_if_over(struct master *m)
     }
 }
 
+/* Workers that all have finished before were complete as well, but there is nobody to be ready. */
+static void settle(struct master *m)
+{
+    bool was_started = m->cluster.started, ok;
+
+    cluster_settle(&m->cluster);
+    if (m->cluster.started && !was_started && !cluster_is_finished(&m->cluster, &ok))
+        log_info(LOG_NOBODY, "all workers are ready");
+}
+
 static void on_settle(struct ev_loop *loop, ev_timer *timer, int events UNUSED)
 {
     struct master *m = timer->data;
-    bool started = m->cluster.started;
 
-    cluster_settle(&m->cluster);
-    if (m->cluster.started && !started)
-        log_info(LOG_NOBODY, "all workers are ready");
+    settle(m);
     stop_if_over(m);
     manager_update(&m->manager);
     control_look(m->control);
@@ -165,12 +172,14 @@ static void stop_now(struct master *m, const char *cause)
     cluster_kill(&m->cluster);
 }
 
-static void on_cannot_start(void *data, int status)
+static void on_cannot_start(void *data, const struct pool *p, int status, const char *reason)
 {
     struct master *m = data;
 
     if (m->status.phase != PHASE_SERVING)
         return;
+    log_error(&(struct log_who){.pool = pool_name(p), .slot = -1},
+              "the first start is impossible: %s", reason);
     m->exit_status = status;
     m->status.phase = PHASE_DRAINING;
     ev_timer_set(&m->drain, 0., 0.);

@@ -286,8 +286,8 @@ def test_thousand_starts():
     command = first_time(binder("--exit=0", *addresses), binder(*addresses))
     os.unlink(f"{folder()}/flag")
     with master([port, other], "-w", "4", "-l", f"{LOCAL}:{port}", "--min-uptime", "10ms",
-                "--backoff", "1ms", "--backoff-max", "1ms", "--breaker-failures", "0", "--",
-                *command) as m:
+                "--backoff", "1ms", "--backoff-max", "1ms", "--breaker-failures", "0", "-v",
+                "--", *command) as m:
         m.wait_ready()
         for address in addresses:
             who_answers(address, 4)  # readiness does not wait for the second

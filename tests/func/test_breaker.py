@@ -4,8 +4,8 @@ import signal
 import time
 
 import proc
-from harness import (QUICK, Hammer, Master, check, diag, equal, matches, pool, server, stays,
-                     timeout, wait_until, write)
+from harness import (QUICK, Hammer, Master, check, diag, equal, folder, matches, pool, server,
+                     stays, timeout, wait_until, write)
 
 FAST = ["--backoff", "10ms", "--backoff-max", "20ms", "--min-uptime", "50ms"]
 STARTED = r"started, generation"
@@ -106,6 +106,36 @@ def test_all_broken():
         equal(m.count_log(CLOSED) >= 3, True, "closed breakers")
         equal(liveness(m).status, 200, "liveness")
         m.wait_table(3, name="web")
+
+
+def test_manual_restart():
+    """A manual restart closes the breaker and starts at once; a failed one leaves the slot trying"""
+    path = write("broken", "")
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--breaker-cooldown", "1h", *FAST, "--",
+                *crashing_while(path), control=f"{folder()}/control") as m:
+        m.wait_log(OPEN)
+        m.order("restart?pool=main", "failed")
+        wait_until(lambda: m.count_log(OPEN) == 2, "five failures more")
+        os.unlink(path)
+        m.order("restart?pool=main&slot=0")
+        equal(liveness(m).status, 200, "liveness")
+        m.who()
+
+
+def test_upgrade_keeps_it():
+    """A broken slot stays broken when the master's program is replaced, and tries when it is time"""
+    path = write("broken", "")
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--breaker-cooldown", "2s", *FAST, "--",
+                *crashing_while(path)) as m:
+        m.wait_log(OPEN)
+        m.send(signal.SIGUSR2)
+        m.wait_log(r"took over", timeout=30)
+        start = m.mark()
+        equal(liveness(m).status, 503, "liveness")
+        os.unlink(path)
+        m.wait_log(HALF_OPEN, start)
+        m.wait_log(CLOSED, start)
+        m.who()
 
 
 def test_trials_do_not_hide_it():

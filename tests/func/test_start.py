@@ -132,7 +132,12 @@ def test_command_not_found():
     status, text = run("-w", "2", "--", path)
     equal(status, 126, f"exit status ({text})")
     matches(text, r"plain.*Permission denied", "reason")
-    check(text.count("Permission denied") < 3, f"it was tried again: {text}")
+    check(text.count("Permission denied") < 4, f"it was tried again: {text}")
+
+    status, text = run("-w", "2", "-q", "-q", "--", path)
+    equal(status, 126, f"exit status ({text})")
+    matches(text, r"^[^\n]*error main: the first start is impossible: cannot run[^\n]*plain[^\n]*\n$",
+            "one line")
 
 
 def test_address_in_use():

@@ -1,5 +1,4 @@
-/* A cluster made by hand: one pool "we\"b" with an idle slot and one whose worker is this process.
- */
+/* A cluster made by hand: a pool with an idle slot and one whose worker is this process. */
 #ifndef PREFORKD_TESTS_UNIT_STATUS_FIXTURE_H
 #define PREFORKD_TESTS_UNIT_STATUS_FIXTURE_H
 
@@ -27,7 +26,7 @@ struct status_fixture {
 static inline void status_fixture_make(struct status_fixture *f)
 {
     *f = (struct status_fixture){.words = {"/bin/run it", "--password=secret", NULL}};
-    f->settings.name = "we\"b";
+    f->settings.name = "we\"\nb";
     f->settings.backlog = 128;
     f->settings.command = (struct strv){.items = f->words, .n = 2};
     f->settings.min_ready.value = 1;

@@ -34,15 +34,15 @@ Test(metrics, figures)
     expect("preforkd_reloads_total{result=\"failed\"} 1");
     expect("preforkd_reloads_total{result=\"ok\"} 2");
     expect("preforkd_last_reload_success 0");
-    expect("preforkd_workers{pool=\"we\\\"b\",state=\"ready\"} 1");
-    expect("preforkd_workers{pool=\"we\\\"b\",state=\"starting\"} 0");
-    expect("preforkd_worker_restarts_total{pool=\"we\\\"b\",reason=\"signal\"} 2");
-    expect("preforkd_output_dropped_total{pool=\"we\\\"b\"} 5");
-    expect("preforkd_worker_start_seconds_bucket{pool=\"we\\\"b\",le=\"0.01\"} 0");
-    expect("preforkd_worker_start_seconds_bucket{pool=\"we\\\"b\",le=\"0.025\"} 1");
-    expect("preforkd_worker_start_seconds_bucket{pool=\"we\\\"b\",le=\"+Inf\"} 1");
-    expect("preforkd_worker_start_seconds_sum{pool=\"we\\\"b\"} 0.02");
-    expect("preforkd_worker_start_seconds_count{pool=\"we\\\"b\"} 1");
+    expect("preforkd_workers{pool=\"we\\\"\\nb\",state=\"ready\"} 1");
+    expect("preforkd_workers{pool=\"we\\\"\\nb\",state=\"starting\"} 0");
+    expect("preforkd_worker_restarts_total{pool=\"we\\\"\\nb\",reason=\"signal\"} 2");
+    expect("preforkd_output_dropped_total{pool=\"we\\\"\\nb\"} 5");
+    expect("preforkd_worker_start_seconds_bucket{pool=\"we\\\"\\nb\",le=\"0.01\"} 0");
+    expect("preforkd_worker_start_seconds_bucket{pool=\"we\\\"\\nb\",le=\"0.025\"} 1");
+    expect("preforkd_worker_start_seconds_bucket{pool=\"we\\\"\\nb\",le=\"+Inf\"} 1");
+    expect("preforkd_worker_start_seconds_sum{pool=\"we\\\"\\nb\"} 0.02");
+    expect("preforkd_worker_start_seconds_count{pool=\"we\\\"\\nb\"} 1");
 }
 
 Test(metrics, each_has_help_and_type_before_its_samples)
@@ -77,6 +77,6 @@ Test(metrics, names_follow_the_conventions)
 
 Test(metrics, only_workers_that_there_are_have_figures)
 {
-    cr_expect_not_null(strstr(page.data, "resident_memory_bytes{pool=\"we\\\"b\",slot=\"0\"}"));
-    cr_expect_null(strstr(page.data, "resident_memory_bytes{pool=\"we\\\"b\",slot=\"1\"}"));
+    cr_expect_not_null(strstr(page.data, "resident_memory_bytes{pool=\"we\\\"\\nb\",slot=\"0\"}"));
+    cr_expect_null(strstr(page.data, "resident_memory_bytes{pool=\"we\\\"\\nb\",slot=\"1\"}"));
 }

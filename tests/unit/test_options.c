@@ -111,16 +111,16 @@ Test(options, refuses_wrong_usage)
 
 Test(options, refuses_wrong_numbers)
 {
-    EXPECT_REFUSED("scale: 'x' is no number of workers: N, +N or -N", "scale", "web", "x");
-    EXPECT_REFUSED("scale: '' is no number of workers: N, +N or -N", "scale", "web", "");
-    EXPECT_REFUSED("scale: '+' is no number of workers: N, +N or -N", "scale", "web", "+");
-    EXPECT_REFUSED("scale: '1e9' is no number of workers: N, +N or -N", "scale", "web", "1e9");
-    EXPECT_REFUSED("scale: '9999999999' is no number of workers: N, +N or -N", "scale", "web",
+    EXPECT_REFUSED("'x' is no number of workers: N, +N or -N", "scale", "web", "x");
+    EXPECT_REFUSED("'' is no number of workers: N, +N or -N", "scale", "web", "");
+    EXPECT_REFUSED("'+' is no number of workers: N, +N or -N", "scale", "web", "+");
+    EXPECT_REFUSED("'1e9' is no number of workers: N, +N or -N", "scale", "web", "1e9");
+    EXPECT_REFUSED("'9999999999' is no number of workers: N, +N or -N", "scale", "web",
                    "9999999999");
-    EXPECT_REFUSED("restart: 'web.' is neither POOL nor POOL.SLOT", "restart", "web.");
-    EXPECT_REFUSED("restart: 'web.x' is neither POOL nor POOL.SLOT", "restart", "web.x");
-    EXPECT_REFUSED("restart: '.1' is neither POOL nor POOL.SLOT", "restart", ".1");
-    EXPECT_REFUSED("restart: 'web.0.1' is neither POOL nor POOL.SLOT", "restart", "web.0.1");
+    EXPECT_REFUSED("'web.' is neither POOL nor POOL.SLOT", "restart", "web.");
+    EXPECT_REFUSED("'web.x' is neither POOL nor POOL.SLOT", "restart", "web.x");
+    EXPECT_REFUSED("'.1' is neither POOL nor POOL.SLOT", "restart", ".1");
+    EXPECT_REFUSED("'web.0.1' is neither POOL nor POOL.SLOT", "restart", "web.0.1");
 }
 
 Test(options, help_names_every_command)

@@ -50,7 +50,7 @@ Test(status_json, has_the_fields_of_the_contract)
     cr_expect_str_eq(result, "failed");
     cr_expect_str_eq(reason, "web.conf:3: 'secret'");
     cr_expect_eq(took, 0.25);
-    cr_expect_str_eq(name, "we\"b");
+    cr_expect_str_eq(name, "we\"\nb");
     cr_expect_str_eq(command, "'/bin/run it' --password=secret");
     cr_expect_eq(workers, 2);
     cr_expect_eq(ready, 1);

@@ -43,6 +43,8 @@ Test(suggest, takes_the_nearest)
     cr_expect_str_eq(best_of("worke"), "worker");
     cr_expect_str_eq(best_of("baklog"), "backlog");
     cr_expect_null(best_of("something"));
+    cr_expect_str_eq(best_of("en"), "env");
+    cr_expect_null(best_of("elf"));
     cr_expect_null(best_of("wo"));
     cr_expect_null(best_of(""));
 }
