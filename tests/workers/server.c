@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../lib/ledger.h"
+
 #define MAX_LISTENERS 16
 #define MAX_FDS       4096
 #define DRAIN_MS      5000 /* how long a connection that has sent nothing holds up the end */
@@ -35,7 +38,7 @@ extern char **environ;
 
 static struct {
     /* where the sockets come from */
-    long fd, starter, einhorn;
+    long fd, starter, einhorn, bind;
     /* how it behaves */
     long notify, start_delay, crash_start, crash_after, never_ready, ignore_term, exit_code;
     long request_delay, error, serial, leak, only_slot, grandchild, garbage, pings, mainpid, status;
@@ -50,6 +53,7 @@ static const struct {
     {"fd", &opt.fd, false},                      /* this descriptor; default: LISTEN_FDS */
     {"starter", &opt.starter, false},            /* SERVER_STARTER_PORT */
     {"einhorn", &opt.einhorn, false},            /* EINHORN_FD_COUNT, EINHORN_FD_n */
+    {"bind", &opt.bind, false},                  /* its own, on this loopback port */
     {"notify", &opt.notify, false},              /* send READY=1 */
     {"start-delay", &opt.start_delay, true},     /* milliseconds before anything else */
     {"crash-start", &opt.crash_start, true},     /* exit with this status before being ready */
@@ -84,6 +88,7 @@ static struct {
     bool draining, accepting;
     int64_t drain_end, crash_at, ping_at;
     int64_t ping_every;
+    struct ledger *ledger;
     char start_fds[1024];
     struct connection *by_fd[MAX_FDS];
 } server;
@@ -248,9 +253,25 @@ static void listeners_from_systemd(void)
         add_listener((int)(3 + i));
 }
 
+/* As a server that shares its port with its like. */
+static void listener_of_own(void)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.bind)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, SOMAXCONN) < 0)
+        die("bind");
+    add_listener(fd);
+}
+
 static void collect_listeners(void)
 {
-    if (opt.fd >= 0)
+    if (opt.bind > 0)
+        listener_of_own();
+    else if (opt.fd >= 0)
         add_listener((int)opt.fd);
     else if (opt.starter)
         listeners_from_starter();
@@ -430,6 +451,7 @@ static void respond(struct connection *c, bool keep)
              opt.error ? opt.error : 200, body.len, keep ? "" : "Connection: close\r\n");
     text_add(&whole, "%.*s", (int)body.len, body.data);
     send_all(c->fd, whole.data, whole.len);
+    ledger_count(&server.ledger->answered);
 }
 
 /* ---- connections ---- */
@@ -519,9 +541,10 @@ static void listener_readable(int fd)
         return;
     }
     accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (accepted >= 0)
+    if (accepted >= 0) {
+        ledger_count(&server.ledger->accepted);
         connection_open(accepted);
-    else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINVAL) /* it was shut down */
+    } else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINVAL) /* it was shut down */
         die("accept");
 }
 
@@ -691,6 +714,8 @@ int main(int argc, char **argv)
 {
     (void)argc;
     remember_start_fds();
+    server.ledger = ledger_open();
+    ledger_count(&server.ledger->started);
     parse_options(argv);
     sleep_ms(opt.start_delay);
     if (opt.crash_start > 0)
