@@ -1,11 +1,12 @@
 """The unit files under a systemd of their own."""
 import os
+import re
 import signal
 import time
 
 from booted import Booted
 from harness import (ask, check, connect, diag, equal, matches, parse_reply, parse_who, proc,
-                     read_all, timeout)
+                     read_all, skip, timeout)
 
 SERVER = "/build/tests/workers/server --notify"
 CONFIG = "/usr/local/etc/preforkd.conf"
@@ -65,6 +66,21 @@ def test_service():
         system.run("systemctl", "stop", "preforkd")
         diag(f"stopped in {time.monotonic() - began:.2f} s")
         equal(system.show("preforkd", "Result"), "success", "result")
+
+
+@timeout(600)
+def test_notify_reload():
+    """Type=notify-reload: systemctl reload waits for the end, also of a reload that fails"""
+    with Booted() as system:
+        if int(re.search(r"\d+", system.run("systemctl", "--version")).group()) < 253:
+            skip("systemd is older than 253")
+        start(system, more="Type=notify-reload\nExecReload=")
+        system.run("systemctl", "reload", "preforkd")
+        equal({who().gen for _ in range(20)}, {2}, "generations after a reload")
+        system.write(CONFIG, WEB.replace("--notify", "--crash-start=1"))
+        system.run("systemctl", "reload", "preforkd")
+        matches(system.show("preforkd", "StatusText"), "reload failed", "status")
+        equal({who().gen for _ in range(20)}, {2}, "generations after a reload that failed")
 
 
 @timeout(600)

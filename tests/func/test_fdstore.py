@@ -168,6 +168,22 @@ def test_what_nobody_wants():
             equal(m.who().slot, 0, "slot")
 
 
+def test_what_is_in_the_way():
+    """Sockets that are no longer wanted do not keep the address from new ones"""
+    systemd = Systemd()
+    port = free_port()
+    for name, listen, more in (("web", "127.0.0.1", {}), ("web", "127.0.0.1", {"accept": "shared"}),
+                               ("web", "0.0.0.0", {}), ("other", "0.0.0.0", {}),
+                               ("other", "127.0.0.1", {})):
+        config = pool(name, listen=f"{listen}:{port}", workers=2, **more)
+        with Master(config=config, **systemd.hand_over()) as m:
+            m.wait_ready()
+            check(parse_who(ask(f"127.0.0.1:{port}")).pid in m.workers(), "who answered")
+            wait_store(systemd, *(f"preforkd.socket/listed/{name}/{slot}/{listen}%3A{port}"
+                                  for slot in (("all",) if more else (0, 1))))
+            crash(m)
+
+
 def test_changes_of_a_life():
     """Scaling and reloads keep the store up to date; what is stopped stays for a restart"""
     systemd = Systemd()
