@@ -45,8 +45,10 @@ class Run:
         self.log = open(f"{self.folder}/log", "wb")
         command = [str(word) for word in (peer.many_argv(self) if many else peer.argv(self))]
         self.began = time.monotonic()
+        # A session of its own, as a service has: the kernel may schedule by sessions.
         self.process = subprocess.Popen(command, env=self.env, cwd=self.folder, stdout=self.log,
-                                        stdin=subprocess.DEVNULL, stderr=self.log)
+                                        stdin=subprocess.DEVNULL, stderr=self.log,
+                                        start_new_session=True)
 
     @property
     def pid(self):
@@ -151,7 +153,8 @@ class Hammer:
 
     def __init__(self, port, **options):
         argv = [HAMMER, f"127.0.0.1:{port}", *(f"--{key}={value}" for key, value in options.items())]
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True,
+                                        start_new_session=True)
         procs.tools.add(self.process.pid)
 
     def result(self, stop=True):

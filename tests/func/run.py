@@ -149,9 +149,14 @@ def report(number, name, function, result, lines, seconds):
     print(f"# took {seconds:.1f} s", flush=True)
 
 
-def main():
+def become_subreaper():
+    """What a test orphans becomes a child of this process."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("Bail out! cannot become a subreaper")
+
+
+def main():
+    become_subreaper()
     if not os.access(harness.PREFORKD, os.X_OK):
         sys.exit(f"Bail out! no binary at {harness.PREFORKD}")
     tests = discover(sys.argv[1:])

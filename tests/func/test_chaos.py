@@ -6,6 +6,7 @@ from harness import QUICK, TOP, check, diag, equal, timeout
 
 sys.path.insert(0, os.path.join(TOP, "tests", "chaos"))
 import chaos  # noqa: E402
+import faults  # noqa: E402
 
 
 @timeout(600)
@@ -17,3 +18,9 @@ def test_sequences():
          "killed workers")
     equal(totals.violations, [], "violations")
     check(totals.sequences == count, "sequences that were played to the end")
+
+
+def test_table_of_faults():
+    """Every fault of the table has a test that is there, or a passage of the documentation"""
+    equal(faults.missing(), [], "faults without a proof")
+    diag(f"{len(faults.faults())} faults")

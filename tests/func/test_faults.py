@@ -241,3 +241,29 @@ def test_worker_kills_master_group():
         m.wait_ready()
         matches(m.log(), r"main\.0\[\d+\]: killed by KILL", "log")
         equal(m.count_log(r"main\.1.*killed"), 0, "deaths of the sibling")
+
+
+def test_descriptors_run_out():
+    """No descriptor left in the master: it waits without being busy, the others serve, then it heals"""
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--min-uptime", "10ms", "--backoff", "50ms",
+                "--backoff-max", "200ms", "--breaker-failures", "0", "--", *server()) as m:
+        m.wait_ready()
+        other, limit = m.in_slot(1), proc.limit(m.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(m.pid, resource.RLIMIT_NOFILE, (8, limit[1]))
+        start, began = m.mark(), proc.cpu_seconds(m.pid)
+        os.kill(m.in_slot(0), signal.SIGKILL)
+        with connect(f"127.0.0.1:{m.health_port()}"):
+            m.wait_log("Too many open files", start)
+            stays(lambda: m.workers() == [other], 2, "the other worker is the only one")
+        check(proc.cpu_seconds(m.pid) - began < 1, "the master is busy with it")
+        resource.prlimit(m.pid, resource.RLIMIT_NOFILE, limit)
+        m.wait_slots(2)
+        equal(m.health("/healthz/readiness").status, 200, "readiness")
+
+
+def test_one_thread():
+    """The master has one thread: when that which started a worker ends, the worker gets TERM"""
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--", *server()) as m:
+        m.wait_ready()
+        equal(m.health("/healthz/liveness").status, 200, "liveness")
+        equal(proc.status(m.pid)["Threads"], "1", "threads")

@@ -124,8 +124,10 @@ def test_frozen_workers():
             "--breaker-cooldown", "200ms", "--", *server("--pings=100")))
         m.wait_ready()
         stays(lambda: True, 0.2, "min-uptime")
+        start = 0
         for number, group in enumerate(groups):
-            worker = int(re.findall(r"main\.0\[(\d+)\]: ready", m.log())[-1])
+            worker = int(m.wait_log(r"main\.0\[(\d+)\]: ready", start).group(1))
+            start = m.mark()
             group.freeze(worker)
             waiting = send_requests(m, 10)
             m.wait_log(rf"\[{worker}\]: cannot be killed")

@@ -218,7 +218,8 @@ def test_last_words():
 def test_failures_of_many():
     """The last lines of failing workers are told once in a while, not for each"""
     with Captured("-w", "4", "--output", "tag", "--breaker-failures", "0", "--backoff",
-                  "1ms", "--backoff-max", "1ms", "--", *shell("echo why; exit 3"), ready=False) as m:
+                  "1ms", "--backoff-max", "1ms", "-v", "--", *shell("echo why; exit 3"),
+                  ready=False) as m:
         wait_until(lambda: m.log().count("failed start") > 40, "failures")
         m.stop()
         told = m.log().count("its last output: why")

@@ -96,6 +96,6 @@ def test_policies_are_each_pools_own():
         stays(lambda: m.process.poll() is None and m.is_ready(), 0.3, "the web pool")
         check(ask(m.address()), "an answer")
         start = m.mark()
-        os.kill(m.in_slot(0, "web"), signal.SIGSEGV)
+        os.kill(m.in_slot(0, "web"), signal.SIGABRT)
         m.wait_log(r"web\.0: breaker open", start)
         equal(m.count_log(r"jobs\.\d.*started", start), 0, "starts of finished jobs")

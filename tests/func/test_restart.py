@@ -18,7 +18,7 @@ def test_on_failure():
         m.wait_ready()
         stays(lambda: True, 0.2, "min-uptime")
         old = m.in_slot(0)
-        os.kill(old, signal.SIGSEGV)
+        os.kill(old, signal.SIGABRT)
         wait_until(lambda: m.in_slot(0) not in (0, old), "a replacement")
         m.wait_ready()
         stays(lambda: True, 0.2, "min-uptime")

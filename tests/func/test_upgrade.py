@@ -324,7 +324,7 @@ def test_two_requests():
         m.wait_log(TAKEN_OVER)
         wait_until(m.is_ready, "readiness")
         m.wait_slots(2)
-        equal(pids(m), before, "workers")
+        wait_until(lambda: pids(m) == before, "the workers alone")
         diag(f"{m.count_log(TAKEN_OVER)} took over")
 
 

@@ -333,9 +333,15 @@ static void client_event(struct client *c, unsigned events)
 
 /* ---- the run ---- */
 
+/* Not before the first request: a load without one would tell nothing. */
+static bool time_over(int64_t now)
+{
+    return hammer.started > 0 && (stopping || now - hammer.start_us >= opt.seconds * 1000000);
+}
+
 static bool may_start(int64_t now)
 {
-    if (stopping || now - hammer.start_us >= opt.seconds * 1000000)
+    if (time_over(now))
         return false;
     if (opt.count > 0 && hammer.started >= opt.count)
         return false;
@@ -344,8 +350,7 @@ static bool may_start(int64_t now)
 
 static bool run_over(int64_t now)
 {
-    return hammer.busy == 0 && (stopping || now - hammer.start_us >= opt.seconds * 1000000 ||
-                                (opt.count > 0 && hammer.started >= opt.count));
+    return hammer.busy == 0 && (time_over(now) || (opt.count > 0 && hammer.started >= opt.count));
 }
 
 static void start_requests(void)

@@ -443,7 +443,6 @@ Test(http_streams, close_ends_them)
 
 Test(http_streams, flush_brings_the_last_line_out)
 {
-    CLEANUP_BUF struct buf answer = BUF_INIT;
     int fd = open_stream();
 
     http_stream_push(stream, "last\n", 5);

@@ -293,9 +293,10 @@ Test(listener_watch, steers_rightly_after_a_heal)
             listener_set_live(l, i, i == only);
         cr_assert_eq(listener_steer(l, &(struct steer_plan){.balance = BALANCE_HASH}), 0);
         for (int k = 0; k < 20; k++) {
-            CLEANUP_CLOSE int client = connect_to(listener_spec(l), listener_port(l));
+            int client = connect_to(listener_spec(l), listener_port(l));
 
             cr_expect_eq(accept_all(nonblocking(listener_fd(l, only))), 1, "slot %d", only);
+            close(client);
         }
     }
     listener_unref(l);
@@ -331,9 +332,10 @@ Test(listener_watch, undoes_steering)
     attach(listener_fd(l, 0), SO_ATTACH_REUSEPORT_CBPF);
     listener_undo(l);
     for (int k = 0; k < 20; k++) {
-        CLEANUP_CLOSE int client = connect_to(listener_spec(l), listener_port(l));
+        int client = connect_to(listener_spec(l), listener_port(l));
 
         n += accept_all(nonblocking(listener_fd(l, 1)));
+        close(client);
     }
     cr_expect_eq(n, 20);
     listener_unref(l);

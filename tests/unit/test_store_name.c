@@ -87,8 +87,8 @@ Test(store_name, not_ours)
         "preforkd.socket/listed/web/0/127.0.0.1%+A80",
         "preforkd.socket/listed/web/0/%0080",
         "preforkd.socket/listed/web/0/nonsense",
-        "preforkd.socket/listed/"
-        "0123456789012345678901234567890123456789012345678901234567890123/0/80",
+        ("preforkd.socket/listed/"
+         "0123456789012345678901234567890123456789012345678901234567890123/0/80"),
     };
     struct store_name name;
 
