@@ -82,15 +82,15 @@ class Peer:
 class Preforkd(Peer):
     name = "preforkd"
     measures = ALL | {"many"}
-    how = "defaults, min-uptime 50 ms and no breaker, health pages on"
+    how = "min-uptime 50 ms, backoff at most 200 ms, no breaker, health pages on; else defaults"
     worker = [WORKER, "--notify"]
 
     def version(self):
         return first_line(PREFORKD, "--version").split()[-1]
 
     def options(self, r):
-        return [PREFORKD, "-q", "-w", str(r.n), "--min-uptime", "50ms", "--breaker-failures", "0",
-                "--health", f"127.0.0.1:{r.port + 1}", "--control", f"{r.folder}/control"]
+        return [PREFORKD, "-q", "-w", str(r.n), "--min-uptime", "50ms", "--backoff-max", "200ms",
+                "--breaker-failures", "0", "--health", f"127.0.0.1:{r.port + 1}", "--control", f"{r.folder}/control"]
 
     def argv(self, r):
         return [*self.options(r), "-l", f"127.0.0.1:{r.port}", "--", *self.worker]

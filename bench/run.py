@@ -2,8 +2,9 @@
 """run.py [--only MEASURE,..] [--peers NAME,..] [--rounds N] [--quick] [--out FOLDER] [--list]
 
 Measures preforkd beside its peers, in one run and in turns, so that whatever else the machine does
-meets all of them. Writes results.md and charts (SVG) into FOLDER, bench/results in the place where
-it is run unless told otherwise. Peers that are not installed are named and left out.
+meets all of them. Writes results.md, charts (SVG) and the figures of each sample (JSON) into FOLDER,
+bench/results in the place where it is run unless told otherwise; measures that are there already and
+not made again are kept. Peers that are not installed are named and left out.
 
 As root it runs in a network namespace of its own, else on the loopback interface.
 """
@@ -138,6 +139,7 @@ def main():
         for _ in range(1 if args.quick else args.rounds):
             for name in args.only:
                 bench.perform(name, chosen)
+    report.keep(args.out, bench, args.only)
     report.write(args.out, bench, chosen, absent)
     return 0
 
