@@ -253,8 +253,8 @@ static void act_try(struct slot *s)
 
 static void act_stop_cur(struct slot *s)
 {
-    if (s->cur && s->next)
-        s->cur->told_for = s->next->started_for;
+    if (s->cur)
+        s->cur->told_for = s->next ? s->next->started_for : s->start_for;
     let_go(s, &s->cur, WORKER_END_STOP);
 }
 

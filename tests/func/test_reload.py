@@ -260,6 +260,18 @@ def test_canary_goes_alone():
         equal(most, 5, "workers at most")
 
 
+def test_starting_worker_makes_room():
+    """A worker that is not ready yet makes room for the reload's at once, and for that reason"""
+    command = server("--never-ready")
+    with Master(config=pool(command=command, workers=1, listen="127.0.0.1:0", ready="notify"),
+                control=f"{folder()}/control") as m:
+        m.wait_table(1)
+        m.send(signal.SIGHUP)
+        m.wait_table(1, gen=2)
+        slot = m.status()["pools"][0]["slots"][0]
+        equal((slot["last_exit"]["reason"], slot["restarts"]), ("reload", 0), "last exit, restarts")
+
+
 def test_worker_dies_during_reload():
     """Workers that are killed while a reload runs do not stop it, and nothing else is lost"""
     with Master("-w", "4", "-l", "127.0.0.1:0", "--min-uptime", "100ms", "--", *server()) as m:
