@@ -119,10 +119,11 @@ def test_never_killed_with_0():
 
 
 def expect_patience(workers, *options):
-    """Workers that are too slow for their load, with their queues always full, are never killed."""
+    """Workers that are too slow for their load, with their queues always full, are never killed. They
+    accept one at a time: one that serves all it has accepted first may accept nothing for longer."""
     seconds = 8 if QUICK else 20
     with Master("-w", str(workers), *options, "-l", "127.0.0.1:0", "--hang-timeout", "3s",
-                "--backlog", "8", "--", *server("--request-delay=100")) as m:
+                "--backlog", "8", "--", *server("--request-delay=100", "--serial")) as m:
         m.wait_ready()
         pids = [m.in_slot(slot) for slot in range(workers)]
         with Hammer(m.address(), clients=64, seconds=150) as load:
