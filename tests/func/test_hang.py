@@ -119,13 +119,14 @@ def test_never_killed_with_0():
 
 
 def expect_patience(workers, *options):
-    """Workers that are too slow for their load, with their queues always full, are never killed."""
+    """Workers that are too slow for their load, with their queues always full, are never killed.
+    One that takes all connections at once accepts none for a second, while it answers them."""
     seconds = 8 if QUICK else 20
     with Master("-w", str(workers), *options, "-l", "127.0.0.1:0", "--hang-timeout", "3s",
-                "--backlog", "8", "--", *server("--request-delay=100")) as m:
+                "--backlog", "8", "--", *server("--request-delay=30")) as m:
         m.wait_ready()
         pids = [m.in_slot(slot) for slot in range(workers)]
-        with Hammer(m.address(), clients=64, seconds=150) as load:
+        with Hammer(m.address(), clients=32, seconds=150) as load:
             time.sleep(seconds)
             load.process.terminate()
             equal(m.count_log("aborting"), 0, "workers aborted")
