@@ -162,7 +162,7 @@ def machine(bench):
 
 def document(results, bench, peers, absent):
     servers = {peer.name: peer.server for peer in peers}
-    yield from ("# Figures", "", "Made by `make bench`: all peers in the same run, in turns. "
+    yield from ("# Figures", "", "Made by `make bench`: in each measure all peers in the same run, in turns. "
                 "Medians unless said otherwise.", "", machine(bench), "")
     reached = [[what, wanted, number(figure), "yes" if good else "**no**"]
                for what, wanted, figure, good in targets(results)]
