@@ -72,20 +72,32 @@ static int put_given(struct listener *l, int nslots, const struct listener_socke
     return 0;
 }
 
-/* Those that listen are in the group already and keep their places; those that a worker shut down
- * come last. */
-static int join(struct listener *l, const struct listener_socket *given, size_t n, bool listening)
+/* Those that listen are in the group already and keep their places. */
+static int join(struct listener *l, const struct listener_socket *given, size_t n)
 {
     int r = 0;
 
     for (size_t i = 0; i < n && r == 0; i++) {
         const struct slot_socket *s = listener_socket(l, given[i].slot);
 
-        if (s && s->fd == given[i].fd &&
-            (l->bound.udp || listener_is_listening(l, given[i].slot)) == listening)
+        if (s && s->fd == given[i].fd && (l->bound.udp || listener_is_listening(l, given[i].slot)))
             r = listener_start(l, s->fd);
     }
     return r;
+}
+
+/* Those that a worker shut down come last. One that cannot be revived is given up: nothing waits in
+ * it, and it must not keep the others from going on. */
+static void revive(struct listener *l)
+{
+    for (int i = 0; i < l->nsockets && !l->bound.udp; i++) {
+        struct slot_socket *s = listener_socket(l, i);
+
+        if (!s || listener_is_listening(l, i) || listener_start(l, s->fd) == 0)
+            continue;
+        listener_end_socket(util_take_fd(&s->fd));
+        s->inode = 0;
+    }
 }
 
 /* What sockets are like before a worker has had them. */
@@ -108,14 +120,14 @@ static int fill(struct listener *l, int nslots, const struct listener_socket *so
 
         r = r < 0 ? r : put;
     }
-    if (r == 0 && !listener_has_sockets(l))
-        r = -ENOENT;
     if (r == 0)
         r = note_options(l);
     if (r == 0)
-        r = join(l, sockets, n, true);
+        r = join(l, sockets, n);
     if (r == 0)
-        r = join(l, sockets, n, false);
+        revive(l);
+    if (r == 0 && !listener_has_sockets(l))
+        r = -ENOENT;
     steer_reset(&l->steer);
     return r < 0 ? r : listener_describe_address(l);
 }

@@ -120,6 +120,25 @@ Test(listener_reopen, one_that_was_shut_down_comes_last)
     listener_unref(l);
 }
 
+/* A worker shut it down and took it out of the group: it must not end the others. */
+Test(listener_reopen, one_that_cannot_be_revived_is_made_anew)
+{
+    struct sockspec spec = spec_for("127.0.0.1:0", 0);
+    struct listener *l = open_spec(spec, SLOTS, &per_worker);
+    struct listener_socket sockets[SLOTS];
+    const int off = 0;
+
+    shutdown(listener_fd(l, 1), SHUT_RDWR);
+    setsockopt(listener_fd(l, 1), SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
+    cr_assert_eq(leave(l, sockets), SLOTS);
+    l = reopen(&spec, SLOTS, sockets, SLOTS);
+    cr_expect_eq(listener_fd(l, 1), -1);
+    cr_expect(accepts(listener_fd(l, 0)));
+    cr_assert_eq(listener_grow(l, SLOTS, &why), 0, "%s", why.text);
+    cr_expect(accepts(listener_fd(l, 1)));
+    listener_unref(l);
+}
+
 /* Sockets of slots that are gone end, for the service manager too; missing ones are made. */
 Test(listener_reopen, other_numbers_of_slots)
 {
