@@ -77,14 +77,27 @@ static struct queue *queue_of(struct pool *p, struct slot *s, const struct liste
     return listener_is_shared(l) ? &p->queues.shared : &s->queue;
 }
 
-static void count(const struct pool *p, int *serving, int *masked)
+static bool may_get_new(const struct slot *s)
 {
-    *serving = *masked = 0;
+    return slot_is_serving(s) && s->retiring_ms == 0;
+}
+
+static int count_serving(const struct pool *p)
+{
+    int n = 0;
+
     for (int i = 0; i < p->nslots; i++)
-        if (slot_is_serving(p->slots[i]) && p->slots[i]->retiring_ms == 0) {
-            ++*serving;
-            *masked += p->slots[i]->queue.masked;
-        }
+        n += may_get_new(p->slots[i]);
+    return n;
+}
+
+static int count_masked(const struct pool *p)
+{
+    int n = 0;
+
+    for (int i = 0; i < p->nslots; i++)
+        n += may_get_new(p->slots[i]) && p->slots[i]->queue.masked;
+    return n;
 }
 
 /* When to look ----------------------------------------------------------------------------------
@@ -225,10 +238,8 @@ static void set_hung(struct slot *s, bool hung)
 static void set_masked(struct pool *p, struct slot *s, bool wanted)
 {
     struct queue *q = &s->queue;
-    int serving, masked;
 
-    count(p, &serving, &masked);
-    if (q->masked == wanted || (wanted && !hang_may_mask(serving, masked)))
+    if (q->masked == wanted || (wanted && !hang_may_mask(count_serving(p), count_masked(p))))
         return;
     q->masked = wanted;
     log_debug(&s->cur->who, wanted ? "seems to stand still: new connections go elsewhere"
@@ -294,18 +305,17 @@ static enum hang_verdict weigh(struct queue *q, struct listener *const *list, si
     return q->verdict;
 }
 
-static void look_at(struct pool *p, struct slot *s)
+/* `serving`: slots that new connections may go to. */
+static void look_at(struct pool *p, struct slot *s, int serving)
 {
     struct listener *list[LISTENERS_MAX];
     size_t n = list_own(p, s, list);
     struct listener_sample sum = {0};
     struct hang_sample sample;
     struct queue *q = &s->queue;
-    int serving, masked;
 
     for (size_t i = 0; i < n; i++)
         listener_sample(list[i], s->index, &sum);
-    count(p, &serving, &masked);
     q->waiting = sum.waiting;
     q->empty = sum.waiting ? 0 : q->empty + 1;
     sample = (struct hang_sample){.waiting = sum.waiting > 0,
@@ -352,7 +362,7 @@ static void judge_shared(struct pool *p, enum hang_verdict before, enum hang_ver
     slot_sick(find_oldest(p), RESTART_HANG, what);
 }
 
-static void look_at_shared(struct pool *p)
+static void look_at_shared(struct pool *p, int serving)
 {
     struct listener *list[LISTENERS_MAX];
     size_t n = list_shared(p, list);
@@ -360,11 +370,9 @@ static void look_at_shared(struct pool *p)
     struct queue *q = &p->queues.shared;
     enum hang_verdict before = q->verdict;
     struct hang_sample sample;
-    int serving, masked;
 
     for (size_t i = 0; i < n; i++)
         listener_sample(list[i], 0, &sum);
-    count(p, &serving, &masked);
     q->waiting = sum.waiting;
     q->empty = sum.waiting && serving > 0 ? 0 : q->empty + 1;
     sample = (struct hang_sample){.waiting = sum.waiting > 0 && serving > 0, .taken = sum.taken};
@@ -495,6 +503,7 @@ static void undo(struct pool *p)
  */
 static bool look_at_all(struct pool *p)
 {
+    int serving = count_serving(p);
     bool again = false;
 
     for (int i = p->nslots; i-- > 0;) {
@@ -503,10 +512,10 @@ static bool look_at_all(struct pool *p)
         if (s->queue.shut)
             heal_all(p, s);
         if (s->queue.sampled)
-            look_at(p, s);
+            look_at(p, s, serving);
     }
     if (p->queues.shared.sampled)
-        look_at_shared(p);
+        look_at_shared(p, serving);
     for (int i = 0; i < p->nslots; i++)
         again = again || p->slots[i]->queue.sampled || p->slots[i]->queue.shut;
     return again || p->queues.shared.sampled;
