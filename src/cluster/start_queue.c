@@ -10,24 +10,14 @@ static void arm(struct start_queue *q)
     ev_timer_start(q->loop, &q->timer);
 }
 
-static struct start_item *take_first(struct start_queue *q)
-{
-    struct start_item *item = q->head;
-
-    q->head = item->next;
-    if (!q->head)
-        q->tail = &q->head;
-    item->queued = false;
-    return item;
-}
-
 static void on_turn(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct start_queue *q = timer->data;
 
     for (int i = 0; i < STARTS_A_ROUND && q->head; i++) {
-        struct start_item *item = take_first(q);
+        struct start_item *item = q->head;
 
+        start_queue_remove(q, item);
         item->run(item);
     }
     arm(q);
@@ -52,6 +42,7 @@ void start_queue_add(struct start_queue *q, struct start_item *item)
         return;
     item->queued = true;
     item->next = NULL;
+    item->link = q->tail;
     *q->tail = item;
     q->tail = &item->next;
     arm(q);
@@ -62,11 +53,9 @@ void start_queue_remove(struct start_queue *q, struct start_item *item)
     if (!item->queued)
         return;
     item->queued = false;
-    for (struct start_item **p = &q->head; *p; p = &(*p)->next)
-        if (*p == item) {
-            *p = item->next;
-            break;
-        }
-    for (q->tail = &q->head; *q->tail; q->tail = &(*q->tail)->next)
-        ;
+    *item->link = item->next;
+    if (item->next)
+        item->next->link = item->link;
+    else
+        q->tail = item->link;
 }

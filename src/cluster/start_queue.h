@@ -8,7 +8,7 @@
 #include "base/util.h"
 
 struct start_item {
-    struct start_item *next;
+    struct start_item *next, **link; /* link: what points to this one */
     bool queued;
     void (*run)(struct start_item *item);
 };
