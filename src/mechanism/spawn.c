@@ -12,23 +12,28 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "policy/cpus.h"
 
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
-enum { FIRST_FD = 3, NOUTPUTS = 2, EXIT_NOT_STARTED = 127 };
+enum { FIRST_FD = 3, NOUTPUTS = 2, EXIT_NOT_STARTED = 127, LOAD_LIMIT_MS = 100 };
 
 /* What the child needs, made before the fork. */
 struct child {
     const struct spawn_request *request;
     struct strv candidates; /* file names to give to execve(2), in this order */
-    int *fds;               /* a copy of request->fds, since the child moves them */
+    int *fds;               /* room for a copy of request->fds, since the child moves them */
     int outputs[NOUTPUTS];  /* the same of request->outputs */
     char oom_score_adj[16];
     pid_t master;
     int result_fd, error_fd; /* the ends of the channel for the master and for the child */
+    bool borrows;            /* it runs in the memory of the master: see lend_memory() */
+    bool unlimited;          /* set there by the child: it could not arm its timer, and gave up */
 };
 
 /* What the child tells: that it failed, or how the filter went. */
@@ -292,15 +297,37 @@ const char *spawn_stage_name(enum spawn_stage stage)
     return stages[stage].name;
 }
 
-static _Noreturn void run_child(struct child *c)
+/* No longer than this may the master wait for a child that runs in its memory. The timer ends with
+ * execve(2); the signal can be neither blocked nor caught, and ends also a wait for a file system
+ * that does not answer. */
+static int limit_loading(void)
 {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+    struct itimerspec limit = {.it_value.tv_nsec = LOAD_LIMIT_MS * 1000000L};
+    timer_t timer;
+
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0)
+        return -errno;
+    return timer_settime(timer, 0, &limit, NULL) < 0 ? -errno : 0;
+}
+
+/* The child changes a copy: `prepared` may be the master's own. */
+static _Noreturn void run_child(struct child *prepared)
+{
+    struct child c = *prepared;
     struct report report = {.error = {.stage = SPAWN_STAGE_FORK}, .failed = true};
     struct spawn_error *error = &report.error;
 
+    if (c.borrows && limit_loading() < 0) {
+        prepared->unlimited = true;
+        _exit(EXIT_NOT_STARTED);
+    }
+    if (c.request->nfds > 0)
+        memcpy(c.fds, c.request->fds, c.request->nfds * sizeof(*c.fds));
     while (error->err == 0)
-        error->err = -stages[++error->stage].run(c);
+        error->err = -stages[++error->stage].run(&c);
     /* There is room; without a reader nobody wants to know. */
-    sys_send_with_fd(c->error_fd, &report, sizeof(report), -1);
+    sys_send_with_fd(c.error_fd, &report, sizeof(report), -1);
     _exit(EXIT_NOT_STARTED);
 }
 
@@ -339,8 +366,6 @@ static int prepare_child(struct child *c, const struct spawn_request *r)
     c->fds = calloc(r->nfds + 1, sizeof(*c->fds));
     if (!c->fds)
         return -ENOMEM;
-    if (r->nfds > 0)
-        memcpy(c->fds, r->fds, r->nfds * sizeof(*c->fds));
     if (r->outputs)
         memcpy(c->outputs, r->outputs, sizeof(c->outputs));
     if (r->oom_score_adj != SPAWN_INHERIT)
@@ -359,16 +384,20 @@ static int open_channel(struct child *c)
     return 0;
 }
 
-static void release_child(struct child *c)
+static void close_channel(struct child *c)
 {
     util_close_p(&c->result_fd);
     util_close_p(&c->error_fd);
+}
+
+static void release_child(struct child *c)
+{
+    close_channel(c);
     strv_free(&c->candidates);
     free(c->fds);
 }
 
-/* All signals are blocked around the fork, so that no handler of the master runs in the child. Not
- * vfork(2): that would suspend the master until the child has loaded its program from the disk. */
+/* All signals are blocked around the fork, so that no handler of the master runs in the child. */
 static pid_t fork_child(struct child *c)
 {
     sigset_t all, before;
@@ -377,12 +406,69 @@ static pid_t fork_child(struct child *c)
 
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    pid = fork();
+    pid = c->borrows ? vfork() : fork();
     err = errno;
     if (pid == 0)
         run_child(c);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return pid < 0 ? -err : pid;
+}
+
+/* A child that changes its user gets memory of its own: that of the master would lie open to the
+ * other processes of that user. */
+static bool may_borrow(const struct spawn_request *r)
+{
+    return !r->user || !r->user->set || is_user_already(r->user);
+}
+
+static void end_child(pid_t pid)
+{
+    siginfo_t info;
+
+    kill(pid, SIGKILL);
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
+        ;
+}
+
+/* vfork(2): the child runs in the memory of the master, which waits until it has loaded its
+ * program. That spares to copy the master's page tables, to copy each page that it then writes to,
+ * and to throw the copy away: together more than all the rest of a start. A program that is slow to
+ * load (a network file system, a disk at its limit) must not hold the master: its child is cut off,
+ * and from then on all get memory of their own, by fork(2). -ETIME: this one needs it, too. */
+static pid_t lend_memory(struct child *c)
+{
+    static bool too_slow;
+    int64_t began_ms = clock_ms();
+    pid_t pid;
+
+    c->borrows = !too_slow && may_borrow(c->request);
+    if (!c->borrows)
+        return -ETIME;
+    pid = fork_child(c);
+    c->borrows = false;
+    too_slow = clock_ms() - began_ms >= LOAD_LIMIT_MS;
+    if (too_slow)
+        log_info(LOG_NOBODY, "a program took more than %d ms to load: no vfork(2) any more",
+                 LOAD_LIMIT_MS);
+    if (pid < 0 || !(too_slow || c->unlimited))
+        return pid;
+    end_child(pid); /* whether it has just loaded it or not, which cannot be seen yet */
+    return -ETIME;
+}
+
+static int start_child(struct child *c)
+{
+    pid_t pid;
+    int err = open_channel(c);
+
+    if (err < 0)
+        return err;
+    pid = lend_memory(c);
+    if (pid != -ETIME)
+        return pid;
+    close_channel(c);
+    err = open_channel(c);
+    return err < 0 ? err : fork_child(c);
 }
 
 int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd)
@@ -391,11 +477,9 @@ int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd)
     int err = prepare_child(&c, request);
     pid_t forked;
 
-    if (err == 0)
-        err = open_channel(&c);
     if (err < 0)
         return err;
-    forked = fork_child(&c);
+    forked = start_child(&c);
     if (forked < 0)
         return forked;
     *pid = forked;

@@ -28,7 +28,9 @@ void spawn_user_free(struct spawn_user *u);
 struct spawn_request {
     char *const *argv;
     char *const *envp;
-    void (*set_pid)(void *data, pid_t pid); /* called in the child to patch envp; may be NULL */
+    /* Called in the child, which may run in the memory of the master, to patch envp. May be NULL.
+     */
+    void (*set_pid)(void *data, pid_t pid);
     void *set_pid_data;
     const char *directory; /* NULL: stay */
     const int *fds;        /* placed at 3, 4, ...; every other descriptor above 2 is closed */
@@ -78,7 +80,8 @@ const char *spawn_stage_name(enum spawn_stage stage);
 /* Starts it. The child gets: a session and process group of its own, stdin from /dev/null, default
  * signal dispositions and mask, parent-death signal TERM (set after the change of user, which
  * clears it, and checked against a parent that is already gone). The program is searched in the
- * PATH of envp; a file without a format that the kernel knows is not given to a shell. On success
+ * PATH of envp; a file without a format that the kernel knows is not given to a shell. The caller
+ * waits until the program is loaded, but no longer than a tenth of a second. On success
  * 0, `pid`, and in `result_fd` a non-blocking descriptor for spawn_result(), owned by the caller.
  * -errno of pipe(2) or fork(2) with nothing started. */
 int spawn_start(const struct spawn_request *request, pid_t *pid, int *result_fd);

@@ -5,6 +5,7 @@
 #define PREFORKD_TESTS_PROCESS_H
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -66,6 +67,17 @@ static UNUSED int start(const struct spawn_request *r, pid_t *pid, struct spawn_
     return result;
 }
 
+/* The descriptor closes a moment before the new arguments and environment can be read. */
+static UNUSED bool has_arguments(const void *pid)
+{
+    char path[64], byte;
+    CLEANUP_CLOSE int fd = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)*(const pid_t *)pid);
+    fd = open(path, O_RDONLY);
+    return fd >= 0 && read(fd, &byte, 1) == 1;
+}
+
 static UNUSED void end(pid_t pid)
 {
     kill(pid, SIGKILL);
@@ -80,6 +92,7 @@ static UNUSED pid_t start_running(const struct spawn_request *r)
 
     cr_assert_eq(result, 1, "%d: %s: %s", result, spawn_stage_name(error.stage),
                  strerror(error.err));
+    wait_for(has_arguments, &pid);
     return pid;
 }
 

@@ -156,7 +156,6 @@ Test(spawn, set_pid_reaches_the_environment)
     pid = start_running(&r);
     snprintf(expected, sizeof(expected), "LISTEN_PID=%010d\n", (int)pid);
     cr_expect(proc_has(pid, "environ", expected));
-    cr_expect(streq(env, "LISTEN_PID="), "the master's copy is not touched");
     end(pid);
 }
 
