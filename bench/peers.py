@@ -47,7 +47,7 @@ class Peer:
     reload_pause = 0.2  # seconds after a reload until it takes another
     how = ""            # the configuration in words
     needs = ()          # programs
-    workers = ("server", "sleeper")  # names of their processes; none: all that it forked
+    worker_names = ("server", "sleeper")  # of processes; none: all that it forked
 
     def missing(self):
         """What it lacks to run here, or None."""
@@ -71,7 +71,7 @@ class Peer:
         return {}
 
     def is_worker(self, process, r):
-        return process.name in self.workers if self.workers else process.parent == r.pid
+        return process.name in self.worker_names if self.worker_names else process.parent == r.pid
 
     def reload(self, r):
         r.kill(signal.SIGHUP)
@@ -106,7 +106,7 @@ class PreforkdNode(Preforkd):
     how = "preforkd -- node server.js, unmodified: its bind(2) is adopted"
     measures = {"crash", "storm", "reload", "balance", "throughput"}
     needs = ("node",)
-    workers = ()
+    worker_names = ()
 
     def argv(self, r):
         return [*self.options(r), "--", program("node"), f"{SERVERS}/server.js"]
@@ -164,7 +164,7 @@ class NodeCluster(Peer):
     server = "node"
     how = "bench/servers/primary.js: fork at exit, rolling reload"
     needs = ("node",)
-    workers = ()
+    worker_names = ()
 
     def version(self):
         return first_line(program("node"), "--version")
@@ -218,7 +218,7 @@ class Gunicorn(Peer):
     how = "sync workers"
     measures = ALL - {"balance"}  # it keeps no connection
     needs = ("gunicorn",)
-    workers = ()
+    worker_names = ()
 
     def version(self):
         return first_line(program("gunicorn"), "--version").split()[-1].rstrip(")")
@@ -235,7 +235,7 @@ class Uwsgi(Peer):
     measures = ALL - {"balance"}
     reload_pause = 3
     needs = ("uwsgi",)
-    workers = ()
+    worker_names = ()
 
     def missing(self):
         return super().missing() or (None if "python" in first_line(
