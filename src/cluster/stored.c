@@ -117,7 +117,7 @@ static void report(const struct listener *l, const char *pool, size_t n, int nsl
         waiting += queued > 0 ? queued : 0;
     }
     log_info(&(struct log_who){.pool = pool, .slot = -1},
-             "%s: took over %zu socket%s with %d waiting connection%s", listener_address(l), n,
+             "%s: %zu socket%s taken over, %d waiting connection%s", listener_address(l), n,
              n == 1 ? "" : "s", waiting, waiting == 1 ? "" : "s");
 }
 
