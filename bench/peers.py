@@ -47,6 +47,7 @@ class Peer:
     reload_pause = 0.2  # seconds after a reload until it takes another
     how = ""            # the configuration in words
     needs = ()          # programs
+    worker_names = ("server", "sleeper")  # of processes; none: all that it forked
 
     def missing(self):
         """What it lacks to run here, or None."""
@@ -70,7 +71,7 @@ class Peer:
         return {}
 
     def is_worker(self, process, r):
-        return process.name in ("server", "sleeper")
+        return process.name in self.worker_names if self.worker_names else process.parent == r.pid
 
     def reload(self, r):
         r.kill(signal.SIGHUP)
@@ -105,12 +106,10 @@ class PreforkdNode(Preforkd):
     how = "preforkd -- node server.js, unmodified: its bind(2) is adopted"
     measures = {"crash", "storm", "reload", "balance", "throughput"}
     needs = ("node",)
+    worker_names = ()
 
     def argv(self, r):
         return [*self.options(r), "--", program("node"), f"{SERVERS}/server.js"]
-
-    def is_worker(self, process, r):
-        return process.parent == r.pid
 
 
 class Floor(Peer):
@@ -165,15 +164,13 @@ class NodeCluster(Peer):
     server = "node"
     how = "bench/servers/primary.js: fork at exit, rolling reload"
     needs = ("node",)
+    worker_names = ()
 
     def version(self):
         return first_line(program("node"), "--version")
 
     def argv(self, r):
         return [program("node"), f"{SERVERS}/primary.js"]
-
-    def is_worker(self, process, r):
-        return process.parent == r.pid
 
 
 class Pm2(Peer):
@@ -221,6 +218,7 @@ class Gunicorn(Peer):
     how = "sync workers"
     measures = ALL - {"balance"}  # it keeps no connection
     needs = ("gunicorn",)
+    worker_names = ()
 
     def version(self):
         return first_line(program("gunicorn"), "--version").split()[-1].rstrip(")")
@@ -228,9 +226,6 @@ class Gunicorn(Peer):
     def argv(self, r):
         return [program("gunicorn"), "-w", str(r.n), "-b", f"127.0.0.1:{r.port}", "--backlog",
                 str(BACKLOG), "--chdir", SERVERS, "--log-level", "warning", "app:application"]
-
-    def is_worker(self, process, r):
-        return process.parent == r.pid
 
 
 class Uwsgi(Peer):
@@ -240,6 +235,7 @@ class Uwsgi(Peer):
     measures = ALL - {"balance"}
     reload_pause = 3
     needs = ("uwsgi",)
+    worker_names = ()
 
     def missing(self):
         return super().missing() or (None if "python" in first_line(
@@ -254,9 +250,6 @@ class Uwsgi(Peer):
                 "--listen", "1024", "--master", "--processes", str(r.n), "--lazy-apps",
                 "--wsgi-file", f"{SERVERS}/app.py", "--disable-logging", "--die-on-term",
                 "--master-fifo", f"{r.folder}/fifo"]
-
-    def is_worker(self, process, r):
-        return process.parent == r.pid
 
     def reload(self, r):
         write(f"{r.folder}/fifo", "c")

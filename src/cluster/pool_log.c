@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "cluster/pool.h"
 
+enum { LINE_SIZE = 1024 };
+
 static void end_window(struct pool_log *l)
 {
     struct log_who who = {.pool = pool_name(l->pool), .slot = -1};
@@ -33,11 +35,13 @@ static void hold_back(struct pool_log *l, int64_t now_ms)
     ev_timer_start(loop, &l->timer);
 }
 
+/* Leaves the words of the line in `text`. */
 static void write_line(struct pool_log *l, enum log_level level, const struct log_who *who,
-                       const char *text)
+                       char text[static LINE_SIZE], const char *fmt, va_list ap)
 {
     int64_t now_ms = clock_ms();
 
+    vsnprintf(text, LINE_SIZE, fmt, ap);
     if (!l || log_enabled(LOG_LEVEL_DEBUG) || log_limit_pass(&l->limit, now_ms))
         log_write(level, who, "%s", text);
     else
@@ -47,25 +51,23 @@ static void write_line(struct pool_log *l, enum log_level level, const struct lo
 void pool_log_line(struct pool_log *l, enum log_level level, const struct log_who *who,
                    const char *fmt, ...)
 {
-    char text[1024];
+    char text[LINE_SIZE];
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    write_line(l, level, who, text, fmt, ap);
     va_end(ap);
-    write_line(l, level, who, text);
 }
 
 void pool_log_failure(struct pool_log *l, enum log_level level, const struct log_who *who,
                       const char *fmt, ...)
 {
-    char text[1024];
+    char text[LINE_SIZE];
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    write_line(l, level, who, text, fmt, ap);
     va_end(ap);
-    write_line(l, level, who, text);
     if (!l)
         return;
     l->limit.failures++;

@@ -117,8 +117,8 @@ static void report(const struct listener *l, const char *pool, size_t n, int nsl
         waiting += queued > 0 ? queued : 0;
     }
     log_info(&(struct log_who){.pool = pool, .slot = -1},
-             "%s: %zu socket%s of an earlier master, %d waiting connection%s", listener_address(l),
-             n, n == 1 ? "" : "s", waiting, waiting == 1 ? "" : "s");
+             "%s: %zu socket%s taken over, %d waiting connection%s", listener_address(l), n,
+             n == 1 ? "" : "s", waiting, waiting == 1 ? "" : "s");
 }
 
 int stored_reopen(struct stored_sockets *s, const char *pool, bool discovered,

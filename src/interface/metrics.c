@@ -303,7 +303,7 @@ static const struct {
     void (*collect)(struct scrape *s);
 } table[] = {
     {{"preforkd_build_info", "gauge", "The version in its label; always 1."}, collect_build},
-    {{"preforkd_up_seconds", "gauge", "Since when the master runs."}, collect_up},
+    {{"preforkd_up_seconds", "gauge", "How long the master has run."}, collect_up},
     {{"preforkd_generation", "gauge", "The generation that was given last."}, collect_generation},
     {{"preforkd_reloads_total", "counter", "Reloads that have ended, by result."}, collect_reloads},
     {{"preforkd_last_reload_success", "gauge", "0 after a reload that failed, else 1."},

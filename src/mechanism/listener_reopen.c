@@ -147,7 +147,7 @@ int listener_reopen(const struct sockspec *spec, int nslots, const struct listen
     r = fill(l, nslots, sockets, n);
     if (r < 0) {
         listener_free(l);
-        return why_fail_errno(why, r, "sockets of an earlier master");
+        return why_fail_errno(why, r, "sockets taken over");
     }
     l->nslots = nslots;
     *out = l;

@@ -60,14 +60,27 @@ class Life:
         except ProcessLookupError:
             pass
 
+    def ask(self, path):
+        """For what the worker does to itself then, also in place of an answer."""
+        try:
+            ask(self.master.address(), path, 5)
+        except CUT_OFF:
+            pass
+
 
 # ---- what is done: each takes the life and may be played at any moment ----
 
-def kill_one(life):
+def signal_one(life, number, may_lose):
+    """To some worker, which is returned."""
     pid = life.some_worker()
     if pid:
-        life.may_lose += CLIENTS
-        life.send(pid, signal.SIGKILL)
+        life.may_lose += may_lose
+        life.send(pid, number)
+    return pid
+
+
+def kill_one(life):
+    signal_one(life, signal.SIGKILL, CLIENTS)
 
 
 def kill_all(life):
@@ -78,33 +91,24 @@ def kill_all(life):
 
 def end_one(life):
     """A worker that stops by itself answers what it has accepted."""
-    pid = life.some_worker()
-    if pid:
-        life.send(pid, signal.SIGTERM)
+    signal_one(life, signal.SIGTERM, 0)
 
 
 def pause_one(life):
-    pid = life.some_worker()
+    pid = signal_one(life, signal.SIGSTOP, 0)
     if pid:
-        life.send(pid, signal.SIGSTOP)
         time.sleep(life.rng.uniform(0, 0.3))
         life.send(pid, signal.SIGCONT)
 
 
 def hang_one(life):
     """Until the master has had enough of it."""
-    pid = life.some_worker()
-    if pid:
-        life.may_lose += CLIENTS
-        life.send(pid, signal.SIGSTOP)
+    signal_one(life, signal.SIGSTOP, CLIENTS)
 
 
 def crash_by_request(life):
     life.may_lose += CLIENTS
-    try:
-        ask(life.master.address(), "/exit", 5)
-    except CUT_OFF:
-        pass
+    life.ask("/exit")
 
 
 def damage(path):
@@ -113,10 +117,7 @@ def damage(path):
         if life.workers == 1 or "scale" in life.done:  # for a moment nobody listens, and the load catches up
             life.may_refuse += RATE
             life.may_lose += RATE
-        try:
-            ask(life.master.address(), path, 5)
-        except CUT_OFF:
-            pass
+        life.ask(path)
     action.__name__ = "damage_" + path.strip("/")
     return action
 

@@ -193,6 +193,19 @@ def quiet_server(*options):
     return [helper("workers/server"), *options]
 
 
+def talker(*messages):
+    """The command of a worker that sends these bytes to NOTIFY_SOCKET, then READY=1."""
+    path = write("talker.py", f"""import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+p = os.environ["NOTIFY_SOCKET"]
+s.connect("\\0" + p[1:] if p[0] == "@" else p)
+for message in {[*messages, b"READY=1"]}:
+    s.send(message)
+time.sleep(1000)
+""")
+    return [sys.executable, path]
+
+
 def sleeper():
     return [helper("workers/sleeper")]
 
@@ -237,6 +250,22 @@ def read_all(sock):
 
 
 Reply = collections.namedtuple("Reply", "status headers body")
+
+
+def read_until(fd, pattern):
+    """What a pipe or terminal gives until the pattern is in it."""
+    text = ""
+    os.set_blocking(fd, False)
+
+    def found():
+        nonlocal text
+        try:
+            text += os.read(fd, 65536).decode(errors="replace")
+        except BlockingIOError:
+            pass
+        return re.search(pattern, text)
+    wait_until(found, f"{pattern!r} in what is read")
+    return text
 
 
 def join_chunks(data):

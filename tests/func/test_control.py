@@ -10,8 +10,8 @@ import threading
 
 import proc
 from harness import (NOBODY, PREFORKD, QUICK, ROOT, SANITIZERS, Hammer, Master, as_nobody, check,
-                     connect, diag, equal, folder, matches, need_root, pool,
-                     server, sleeper, timeout, wait_until, write)
+                     connect, diag, equal, folder, matches, need_root, pool, server, sleeper, talker,
+                     timeout, wait_until, write)
 
 
 def socket_path():
@@ -113,16 +113,8 @@ def test_status():
 
 def test_hostile_status_text():
     """What a worker says of itself is text, whatever bytes it sends"""
-    code = ("import os, socket, sys, time\n"
-            "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-            "p = os.environ['NOTIFY_SOCKET']\n"
-            "s.connect('\\0' + p[1:] if p[0] == '@' else p)\n"
-            "s.send(b'STATUS=<b>\\xff\\\"\\x01\\\\\\xc3\\xa4')\n"
-            "s.send(b'STATUS=worse\\0')\n"
-            "s.send(b'READY=1')\n"
-            "time.sleep(1000)\n")
-    path = write("worker.py", code)
-    with master("-w", "1", "--ready", "notify", "--", sys.executable, path) as m:
+    worker = talker(b'STATUS=<b>\xff"\x01\\\xc3\xa4', b"STATUS=worse\0")
+    with master("-w", "1", "--ready", "notify", "--", *worker) as m:
         m.wait_ready()
         text = m.status()["pools"][0]["slots"][0]["status"]
         equal(text, '<b>\\xff"\\x01\\x5cä', "text")

@@ -11,6 +11,11 @@ from harness import (BUILD, TOP, Master, ask, check, equal, folder, free_port, n
 SYSTEM_PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
 
 
+def need_module(name):
+    if subprocess.run(["/usr/bin/python3", "-c", f"import {name}"], stderr=subprocess.DEVNULL).returncode:
+        skip(f"python3-{name} is not installed")
+
+
 def example(name, port, **replaced):
     """The text of an example's configuration, with this port and quick times."""
     with open(f"{TOP}/examples/{name}/preforkd.conf", encoding="utf-8") as file:
@@ -43,9 +48,11 @@ class Client(threading.Thread):
         check(self.answers > 0, "no answers")
 
 
-def drive(name, port, config, pattern=r"hello from slot (\d)"):
+def drive(name, port=None, pattern=r"hello from slot (\d)", **replaced):
     """Starts an example, sees that each worker answers, and reloads it while it is asked."""
-    with Master(config=config, cwd=TOP, env=SYSTEM_PATH) as m:
+    need_program(name)
+    port = port or free_port()
+    with Master(config=example(name, port, **replaced), cwd=TOP, env=SYSTEM_PATH) as m:
         m.wait_ready(60)
         seen = set()
 
@@ -61,35 +68,26 @@ def drive(name, port, config, pattern=r"hello from slot (\d)"):
 @timeout(180)
 def test_node():
     """Node.js"""
-    need_program("node")
-    port = free_port()
-    drive("node", port, example("node", port))
+    drive("node")
 
 
 @timeout(180)
 def test_gunicorn():
     """gunicorn and Flask"""
-    need_program("gunicorn")
-    if subprocess.run(["/usr/bin/python3", "-c", "import flask"], stderr=subprocess.DEVNULL).returncode:
-        skip("python3-flask is not installed")
-    port = free_port()
-    drive("gunicorn", port, example("gunicorn", port))
+    need_module("flask")
+    drive("gunicorn")
 
 
 @timeout(180)
 def test_uvicorn():
     """uvicorn"""
-    need_program("uvicorn")
-    port = free_port()
-    drive("uvicorn", port, example("uvicorn", port))
+    drive("uvicorn")
 
 
 @timeout(180)
 def test_puma():
     """puma"""
-    need_program("puma")
-    port = free_port()
-    drive("puma", port, example("puma", port))
+    drive("puma")
 
 
 @timeout(300)
@@ -100,29 +98,25 @@ def test_go():
     subprocess.run([go, "build", "-o", binary, f"{TOP}/examples/go/main.go"], check=True,
                    env={**os.environ, **SYSTEM_PATH, "GOFLAGS": "-mod=mod", "GO111MODULE": "off",
                         "GOCACHE": f"{BUILD}/tests/go-cache"})
-    port = free_port()
-    drive("go", port, example("go", port, **{"examples/go/server": binary}))
+    drive("go", **{"examples/go/server": binary})
 
 
 @timeout(180)
 def test_nginx():
     """nginx"""
-    need_program("nginx")
     port = free_port()
     with open(f"{TOP}/examples/nginx/nginx.conf", encoding="utf-8") as file:
         text = file.read().replace("8080", str(port)).replace("/tmp/preforkd-", f"{folder()}/")
     write("nginx.conf", text)
-    config = example("nginx", port, **{"examples/nginx/": f"{folder()}/",
-                                       "/tmp/preforkd-nginx": f"{folder()}/nginx"})
-    drive("nginx", port, config, r"hello from process (\d+)")
+    drive("nginx", port, r"hello from process (\d+)", **{"examples/nginx/": f"{folder()}/",
+                                                         "/tmp/preforkd-nginx": f"{folder()}/nginx"})
 
 
 @timeout(180)
 def test_redis():
     """Consumers of a queue in redis: every job is done once, also those of a worker that is killed"""
     server, cli = need_program("redis-server"), need_program("redis-cli")
-    if subprocess.run(["/usr/bin/python3", "-c", "import redis"], stderr=subprocess.DEVNULL).returncode:
-        skip("python3-redis is not installed")
+    need_module("redis")
     port = free_port()
 
     def redis(*command):

@@ -63,7 +63,7 @@ def test_crash():
         pids = {who.pid for who in answers(waiting)}
         check(pids <= set(second.workers()), "who answered")
         diag(f"100 of 100 queued requests answered by {len(pids)} new workers")
-        second.wait_log(rf"127.0.0.1:{port}: 4 sockets of an earlier master, 100 waiting")
+        second.wait_log(rf"127.0.0.1:{port}: 4 sockets taken over, 100 waiting")
         second.wait_slots(4)
         wait_store(systemd, *(named(port, slot) for slot in range(4)))
 

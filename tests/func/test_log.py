@@ -8,8 +8,8 @@ import signal
 import subprocess
 import termios
 
-from harness import (PREFORKD, Master, check, equal, folder, matches, pool, server, sleeper,
-                     wait_until)
+from harness import (PREFORKD, Master, check, equal, folder, matches, pool, read_until,
+                     server, sleeper, wait_until)
 
 LINE = (r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (error|warn |info |debug) "
         r"(\w+\.\d+(\[\d+\])?: )?\S.*$")
@@ -106,17 +106,7 @@ def test_full_pipe():
         # What each start logs does not fit any more by then.
         wait_until(lambda: seen.update(m.workers()) or len(seen) >= 50, "more starts")
         check(m.process.poll() is None, "the master died")
-        text = ""
-        os.set_blocking(ours, False)
-
-        def told():
-            nonlocal text
-            try:
-                text += os.read(ours, 65536).decode(errors="replace")
-            except BlockingIOError:
-                pass
-            return re.search(r"\d+ log lines were lost", text)
-        wait_until(told, "the losses in the log")
+        text = read_until(ours, r"\d+ log lines were lost")
         for line in text.splitlines()[:-1]:
             matches(line, LINE, "line")
         os.close(ours)  # from now on each write is EPIPE

@@ -2,12 +2,11 @@
 import os
 import re
 import signal
-import sys
 
 import proc
 from browser import Browser
-from harness import (Master, check, diag, equal, folder, matches, pool, server, sleeper, timeout,
-                     wait_until, write)
+from harness import (Master, check, diag, equal, folder, matches, pool, server, sleeper, talker,
+                     timeout, wait_until)
 
 SHOTS = os.environ.get("SCREENSHOTS")  # a folder that keeps what the browser showed
 
@@ -84,15 +83,8 @@ def test_live():
 @timeout(180)
 def test_hostile_text():
     """What a worker says is text and nothing else"""
-    code = ("import os, socket, sys, time\n"
-            "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-            "p = os.environ['NOTIFY_SOCKET']\n"
-            "s.connect('\\0' + p[1:] if p[0] == '@' else p)\n"
-            "s.send(b'STATUS=<img src=x onerror=alert(1)><script>alert(2)</script>\\xff')\n"
-            "s.send(b'READY=1')\n"
-            "time.sleep(1000)\n")
-    path = write("worker.py", code)
-    with Master("-w", "1", "--ready", "notify", "--", sys.executable, path) as m:
+    worker = talker(b"STATUS=<img src=x onerror=alert(1)><script>alert(2)</script>\xff")
+    with Master("-w", "1", "--ready", "notify", "--", *worker) as m:
         m.wait_ready()
         with Browser(width=390, height=800) as browser:
             browser.open(url(m))

@@ -8,7 +8,7 @@ import time
 
 import proc
 from harness import (PREFORKD, Hammer, Master, ask, check, connect, diag, equal, folder, matches,
-                     need_root, parse_reply, read_all, server, sleeper, stays, wait_until)
+                     need_root, parse_reply, read_all, read_until, server, sleeper, stays, wait_until)
 
 
 def elapsed(action):
@@ -210,21 +210,6 @@ def on_terminal(command):
                                start_new_session=True, preexec_fn=take_terminal)
     os.close(theirs)
     return process, ours
-
-
-def read_until(fd, word):
-    text = ""
-    os.set_blocking(fd, False)
-
-    def found():
-        nonlocal text
-        try:
-            text += os.read(fd, 65536).decode(errors="replace")
-        except BlockingIOError:
-            pass
-        return word in text
-    wait_until(found, f"{word!r} on the terminal")
-    return text
 
 
 def closed_terminal(command):

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -35,6 +36,14 @@ static UNUSED uint16_t port_of(int fd)
     cr_assert_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
     return ntohs(a.ss_family == AF_INET ? ((struct sockaddr_in *)&a)->sin_port
                                         : ((struct sockaddr_in6 *)&a)->sin6_port);
+}
+
+static UNUSED uint64_t inode_of(int fd)
+{
+    struct stat st;
+
+    cr_assert_eq(fstat(fd, &st), 0);
+    return st.st_ino;
 }
 
 static UNUSED int socket_for(const struct sockspec *spec)

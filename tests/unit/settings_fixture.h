@@ -8,6 +8,14 @@
 
 #include "policy/settings.h"
 
+/* Of whichever type. */
+union setting_value {
+    int64_t number;
+    char *string;
+    struct strv list;
+    struct count count;
+};
+
 /* The file is called web.conf. `text` and `envp` may be NULL, `args` ends with NULL. */
 struct build_input {
     const char *text;

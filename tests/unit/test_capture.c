@@ -1,8 +1,7 @@
 #include "mechanism/capture.h"
 
-#include <dirent.h>
-
 #include "../lib/outputs.h"
+#include "../lib/sockets.h"
 #include "base/clock.h"
 
 enum { PATIENCE_MS = 10000 };
@@ -73,17 +72,6 @@ static void run(void)
 {
     for (int i = 0; i < 10; i++)
         ev_run(loop, EVRUN_NOWAIT);
-}
-
-static int count_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
 }
 
 static void close_both(int fds[OUTPUT_NSTREAMS])

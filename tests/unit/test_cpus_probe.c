@@ -1,10 +1,10 @@
 /* Affinity and cgroup files: of this machine, and of others as trees of files. */
 #include <criterion/criterion.h>
-#include <ftw.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "../lib/tree.h"
 #include "base/buf.h"
 #include "mechanism/cpus_probe.h"
 #include "policy/cpus.h"
@@ -13,12 +13,6 @@
 
 static char root[] = "/tmp/cpus_probe.XXXXXX";
 
-static int remove_one(const char *path, UNUSED const struct stat *st, UNUSED int type,
-                      UNUSED struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static void plant(void)
 {
     cr_assert(mkdtemp(root));
@@ -26,7 +20,7 @@ static void plant(void)
 
 static void fell(void)
 {
-    nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    tree_remove(root);
 }
 
 TestSuite(cpus_probe_tree, .init = plant, .fini = fell);

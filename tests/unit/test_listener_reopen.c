@@ -30,12 +30,13 @@ static struct listener *reopen(const struct sockspec *spec, int nslots,
     return l;
 }
 
-static uint64_t inode_of(int fd)
+/* The same listener for the next master. */
+static struct listener *hand_on(struct listener *l, const struct sockspec *spec)
 {
-    struct stat st;
+    struct listener_socket sockets[SLOTS];
 
-    cr_assert_eq(fstat(fd, &st), 0);
-    return st.st_ino;
+    cr_assert_eq(leave(l, sockets), SLOTS);
+    return reopen(spec, SLOTS, sockets, SLOTS);
 }
 
 static int count_queued(const struct listener *l)
@@ -68,13 +69,11 @@ Test(listener_reopen, queues_survive)
     for (size_t i = 0; i < ARRAY_SIZE(addresses); i++) {
         struct sockspec spec = spec_for(addresses[i], 0);
         struct listener *l = open_spec(spec, SLOTS, &per_worker);
-        struct listener_socket sockets[SLOTS];
         uint16_t port = listener_port(l);
         int clients[KNOCKS];
 
         knock(l, clients);
-        cr_assert_eq(leave(l, sockets), SLOTS);
-        l = reopen(&spec, SLOTS, sockets, SLOTS);
+        l = hand_on(l, &spec);
         cr_expect_eq(listener_port(l), port);
         cr_expect_eq(count_queued(l), KNOCKS);
         hang_up(clients);
@@ -108,12 +107,10 @@ Test(listener_reopen, one_that_was_shut_down_comes_last)
 {
     struct sockspec spec = spec_for("127.0.0.1:0", 0);
     struct listener *l = open_spec(spec, SLOTS, &per_worker);
-    struct listener_socket sockets[SLOTS];
     uint64_t inodes[SLOTS];
 
     shutdown(listener_fd(l, 0), SHUT_RDWR);
-    cr_assert_eq(leave(l, sockets), SLOTS);
-    l = reopen(&spec, SLOTS, sockets, SLOTS);
+    l = hand_on(l, &spec);
     cr_expect(accepts(listener_fd(l, 0)));
     cr_assert_eq(listener_order(l, inodes, SLOTS), SLOTS);
     cr_expect_eq(inodes[SLOTS - 1], listener_inode(l, 0));
@@ -125,13 +122,11 @@ Test(listener_reopen, one_that_cannot_be_revived_is_made_anew)
 {
     struct sockspec spec = spec_for("127.0.0.1:0", 0);
     struct listener *l = open_spec(spec, SLOTS, &per_worker);
-    struct listener_socket sockets[SLOTS];
     const int off = 0;
 
     shutdown(listener_fd(l, 1), SHUT_RDWR);
     setsockopt(listener_fd(l, 1), SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
-    cr_assert_eq(leave(l, sockets), SLOTS);
-    l = reopen(&spec, SLOTS, sockets, SLOTS);
+    l = hand_on(l, &spec);
     cr_expect_eq(listener_fd(l, 1), -1);
     cr_expect(accepts(listener_fd(l, 0)));
     cr_assert_eq(listener_grow(l, SLOTS, &why), 0, "%s", why.text);
@@ -203,13 +198,11 @@ Test(listener_reopen, options_are_those_of_a_new_socket)
 {
     struct sockspec spec = spec_for("127.0.0.1:0", 0);
     struct listener *l = open_spec(spec, SLOTS, &per_worker);
-    struct listener_socket sockets[SLOTS];
     int nodelay = number(listener_fd(l, 0), IPPROTO_TCP, TCP_NODELAY);
 
     set_number(listener_fd(l, 0), IPPROTO_TCP, TCP_NODELAY, 1);
     fcntl(listener_fd(l, 0), F_SETFL, O_NONBLOCK);
-    leave(l, sockets);
-    l = reopen(&spec, SLOTS, sockets, SLOTS);
+    l = hand_on(l, &spec);
     cr_assert_eq(listener_restore(l, 0), 0);
     cr_expect_eq(number(listener_fd(l, 0), IPPROTO_TCP, TCP_NODELAY), nodelay);
     cr_expect_eq(fcntl(listener_fd(l, 0), F_GETFL) & O_NONBLOCK, 0);

@@ -1,5 +1,6 @@
 /* Each case is a process that holds a listening socket and does something with it. */
 #include "../lib/process.h"
+#include "../lib/sockets.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -11,7 +12,6 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "mechanism/observe.h"
@@ -31,14 +31,6 @@ static int open_socket(int type)
     if (type == SOCK_STREAM)
         cr_assert_eq(listen(fd, 8), 0);
     return fd;
-}
-
-static uint64_t inode_of(int fd)
-{
-    struct stat st;
-
-    cr_assert_eq(fstat(fd, &st), 0);
-    return st.st_ino;
 }
 
 static bool is_accepting(const void *data)

@@ -1,19 +1,13 @@
 /* Reads the counter of this process's control group, in trees of files that stand for machines. */
 #include <criterion/criterion.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "../lib/tree.h"
 #include "base/buf.h"
 #include "mechanism/oom_watch.h"
 
 static char root[] = "/tmp/oom_watch.XXXXXX";
-
-static int remove_one(const char *path, UNUSED const struct stat *st, UNUSED int type,
-                      UNUSED struct FTW *ftw)
-{
-    return remove(path);
-}
 
 static void plant(void)
 {
@@ -23,7 +17,7 @@ static void plant(void)
 static void fell(void)
 {
     oom_watch_close();
-    nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    tree_remove(root);
 }
 
 TestSuite(oom_watch, .init = plant, .fini = fell);

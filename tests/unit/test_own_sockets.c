@@ -2,20 +2,11 @@
 #include "mechanism/own_sockets.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include "../lib/process.h"
 #include "../lib/sockets.h"
 
 static const char loopback[] = "127.0.0.1:0";
-
-static uint64_t inode_of(int fd)
-{
-    struct stat st;
-
-    cr_assert_eq(fstat(fd, &st), 0);
-    return st.st_ino;
-}
 
 static int listen_on(const char *text, uint16_t port)
 {

@@ -213,12 +213,7 @@ Test(settings, every_default_is_what_the_table_says)
     rows = settings_table(&n);
     for (size_t i = 0; i < n; i++) {
         const struct setting_type *type = rows[i].rule.type;
-        union {
-            int64_t number;
-            char *string;
-            struct strv list;
-            struct count count;
-        } value = {0};
+        union setting_value value = {0};
 
         if (streq(rows[i].key, "command"))
             continue;

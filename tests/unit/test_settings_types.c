@@ -1,12 +1,10 @@
 /* Each value type: what it reads, what it refuses in which words, and that it reads what it prints.
  */
-#include <criterion/criterion.h>
 #include <signal.h>
-#include <stdio.h>
 
 #include "base/log.h"
-#include "policy/settings_types.h"
 #include "policy/sockspec.h"
+#include "settings_fixture.h"
 
 static struct setting_rule rule_of(enum setting_type_id id, int64_t min, int64_t max)
 {
@@ -29,12 +27,7 @@ static void expect_number(struct setting_rule rule, const char *text, int64_t ex
 
 static void expect_refused(struct setting_rule rule, const char *text, const char *reason)
 {
-    union {
-        int64_t number;
-        char *string;
-        struct strv list;
-        struct count count;
-    } value = {0};
+    union setting_value value = {0};
     struct why why = {""};
 
     cr_expect_eq(rule.type->parse(&rule, text, &value, &why), -EINVAL, "%s", text);

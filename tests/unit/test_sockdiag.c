@@ -1,19 +1,10 @@
 #include "mechanism/sockdiag.h"
 
 #include <arpa/inet.h>
-#include <sys/stat.h>
 
 #include "../lib/sockets.h"
 
 #define MAPPED "[::ffff:127.0.0.1]:0"
-
-static uint64_t inode_of(int fd)
-{
-    struct stat st;
-
-    cr_assert_eq(fstat(fd, &st), 0);
-    return st.st_ino;
-}
 
 /* Who is found by `ours` when one socket is bound to `theirs`. The rival column is also checked
  * against the kernel: who gets a connection to each address? */
