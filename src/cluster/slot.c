@@ -1,10 +1,11 @@
-#include "cluster/slot_parts.h"
+#include "cluster/slot.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cluster/slot_parts.h"
 #include "policy/restart.h"
 
 #define TELL_OUTPUT_MS 10000

@@ -1,4 +1,4 @@
-#include "cluster/worker_parts.h"
+#include "cluster/worker.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "cluster/launch.h"
+#include "cluster/worker_parts.h"
 #include "mechanism/oom_watch.h"
 #include "mechanism/orphans.h"
 
