@@ -84,7 +84,7 @@ class Preforkd(Peer):
     name = "preforkd"
     measures = ALL | {"many"}
     how = "min-uptime 50 ms, backoff at most 200 ms, no breaker, health pages on; else defaults"
-    worker = [WORKER, "--notify"]
+    worker = [WORKER, "--fd=3"]
 
     def version(self):
         return first_line(PREFORKD, "--version").split()[-1]

@@ -33,7 +33,7 @@ struct child {
     pid_t master;
     int result_fd, error_fd; /* the ends of the channel for the master and for the child */
     bool borrows;            /* it runs in the memory of the master: see lend_memory() */
-    bool unlimited;          /* set there by the child: it could not arm its timer, and gave up */
+    volatile bool limited;   /* set there by the child, when its timer runs */
 };
 
 /* What the child tells: that it failed, or how the filter went. */
@@ -318,10 +318,9 @@ static _Noreturn void run_child(struct child *prepared)
     struct report report = {.error = {.stage = SPAWN_STAGE_FORK}, .failed = true};
     struct spawn_error *error = &report.error;
 
-    if (c.borrows && limit_loading() < 0) {
-        prepared->unlimited = true;
+    if (c.borrows && limit_loading() < 0)
         _exit(EXIT_NOT_STARTED);
-    }
+    prepared->limited = true;
     if (c.request->nfds > 0)
         memcpy(c.fds, c.request->fds, c.request->nfds * sizeof(*c.fds));
     while (error->err == 0)
@@ -437,21 +436,22 @@ static void end_child(pid_t pid)
  * and from then on all get memory of their own, by fork(2). -ETIME: this one needs it, too. */
 static pid_t lend_memory(struct child *c)
 {
-    static bool too_slow;
+    static bool given_up;
     int64_t began_ms = clock_ms();
+    bool late;
     pid_t pid;
 
-    c->borrows = !too_slow && may_borrow(c->request);
+    c->borrows = !given_up && may_borrow(c->request);
     if (!c->borrows)
         return -ETIME;
     pid = fork_child(c);
     c->borrows = false;
-    too_slow = clock_ms() - began_ms >= LOAD_LIMIT_MS;
-    if (too_slow)
-        log_info(LOG_NOBODY, "a program took more than %d ms to load: no vfork(2) any more",
-                 LOAD_LIMIT_MS);
-    if (pid < 0 || !(too_slow || c->unlimited))
+    late = clock_ms() - began_ms >= LOAD_LIMIT_MS;
+    given_up = pid >= 0 && (late || !c->limited);
+    if (!given_up)
         return pid;
+    log_info(LOG_NOBODY, "workers are started by fork(2) from now on, since %s",
+             late ? "a program was slow to load" : "there is no timer for vfork(2)");
     end_child(pid); /* whether it has just loaded it or not, which cannot be seen yet */
     return -ETIME;
 }

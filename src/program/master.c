@@ -16,6 +16,7 @@
 #include "interface/scale.h"
 #include "interface/upgrade.h"
 #include "mechanism/activation.h"
+#include "mechanism/footprint.h"
 #include "mechanism/oom_watch.h"
 #include "mechanism/signals.h"
 
@@ -703,6 +704,7 @@ static void supervise(struct master *m)
     if (!m->saved)
         cluster_start(&m->cluster);
     settle_later(m);
+    footprint_trim();
     ev_run(m->loop, 0);
     log_info(LOG_NOBODY, "stopped");
 }

@@ -35,8 +35,11 @@ static int start_with(const struct spawn_request *r, pid_t *pid, struct spawn_ou
     return result;
 }
 
-static bool is_alone(pid_t pid)
+/* The channel closes a moment before what lies above it. */
+static bool is_alone(const void *data)
 {
+    pid_t pid = *(const pid_t *)data;
+
     for (int fd = 3; fd < 100; fd++) {
         char name[32];
 
@@ -70,7 +73,7 @@ static int play_install(void *data)
     DEMAND(fcntl(outcome.notify_fd, F_GETFD) == FD_CLOEXEC);
     DEMAND(proc_has(pid, "status", "Seccomp_filters:\t1\n"));
     DEMAND(proc_has(pid, "status", c->no_new_privs));
-    DEMAND(is_alone(pid));
+    DEMAND(wait_for(is_alone, &pid));
     end(pid);
     adopt_filter_free(filter);
     return 0;
