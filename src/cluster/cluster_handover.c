@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
+
 #define SOCKETS_MAX 4096 /* of a listener: as many as there may be slots */
 
 /* Saving --------------------------------------------------------------------------------------- */
@@ -223,17 +225,21 @@ static void load_counts(struct pool *p, const json_t *saved)
         p->restarts[r] = (uint64_t)handover_number(saved, restart_reason_name(r));
 }
 
-static int resume_slots(struct pool *p, const json_t *saved, struct why *why)
+/* One that cannot be resumed stays down; pool_resume() starts it. */
+static void resume_slots(struct pool *p, const json_t *saved)
 {
     const json_t *slots = json_object_get(saved, "slots");
 
     for (int i = 0; i < p->nslots; i++) {
-        int r = slot_resume(p->slots[i], json_array_get(slots, (size_t)i));
+        const json_t *slot = json_array_get(slots, (size_t)i);
+        struct log_who who = p->slots[i]->who;
+        struct why why;
 
-        if (r < 0)
-            return why_fail_errno(why, r, "[pool:%s] slot %d of the handover", pool_name(p), i);
+        if (slot_resume(p->slots[i], slot, &why) == 0)
+            continue;
+        who.pid = (pid_t)handover_number(json_object_get(slot, "current"), "pid");
+        log_error(&who, "cannot be resumed: %s: starting a worker anew", why.text);
     }
-    return 0;
 }
 
 static int resume_pool(struct cluster *c, struct settings *settings, size_t index,
@@ -254,7 +260,8 @@ static int resume_pool(struct cluster *c, struct settings *settings, size_t inde
     p->wanted = (int)handover_number(pool, "workers");
     p->gen->ran = handover_flag(pool, "ran");
     load_counts(p, json_object_get(pool, "restarts"));
-    return resume_slots(p, pool, why);
+    resume_slots(p, pool);
+    return 0;
 }
 
 int cluster_resume(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops,

@@ -225,7 +225,10 @@ void pool_resume(struct pool *p)
     for (int i = 0; i < p->nslots; i++) {
         if (p->slots[i]->retiring_ms > 0)
             watch_retirement(p);
-        note(p, p->slots[i]);
+        if (i < p->wanted && p->slots[i]->state == SLOT_DOWN)
+            slot_post(p->slots[i], EVENT_START); /* it could not be resumed */
+        else
+            note(p, p->slots[i]);
     }
     pool_settle(p);
     scaling_changed(p);

@@ -70,8 +70,9 @@ void pool_steer(struct pool *p);
 void pool_settle(struct pool *p);
 
 void pool_start(struct pool *p);
-void pool_resume(struct pool *p); /* its slots go on from where another program left them */
-void pool_stop(struct pool *p);   /* gracefully, for good */
+/* Its slots go on from where another program left them; those that were lost are started. */
+void pool_resume(struct pool *p);
+void pool_stop(struct pool *p); /* gracefully, for good */
 void pool_kill(struct pool *p);
 bool pool_is_down(const struct pool *p);
 

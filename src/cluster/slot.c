@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cluster/slot_parts.h"
 #include "policy/restart.h"
 
 #define TELL_OUTPUT_MS 10000
@@ -12,7 +13,7 @@
 
 /* The timer ----------------------------------------------------------------------------------- */
 
-static void arm_ms(struct slot *s, int64_t ms)
+void slot_arm_ms(struct slot *s, int64_t ms)
 {
     ev_now_update(s->loop);
     ev_timer_stop(s->loop, &s->timer);
@@ -120,8 +121,6 @@ static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UN
 
 /* Workers ------------------------------------------------------------------------------------- */
 
-static const struct worker_ops worker_ops;
-
 bool slot_has_workers(const struct slot *s)
 {
     return s->cur || s->next || s->leaving;
@@ -131,7 +130,7 @@ static int start_worker(struct slot *s, struct worker **place, struct why *why)
 {
     const struct worker_start start = {
         .loop = s->loop,
-        .ops = &worker_ops,
+        .ops = &slot_worker_ops,
         .data = s,
         .gen = s->wanted,
         .slot = s->index,
@@ -284,12 +283,12 @@ static void act_promote(struct slot *s)
 
 static void act_arm_start(struct slot *s)
 {
-    arm_ms(s, s->wanted->pool->start_timeout_ms);
+    slot_arm_ms(s, s->wanted->pool->start_timeout_ms);
 }
 
 static void act_arm_prove(struct slot *s)
 {
-    arm_ms(s, s->wanted->pool->min_uptime_ms);
+    slot_arm_ms(s, s->wanted->pool->min_uptime_ms);
 }
 
 static void act_arm_backoff(struct slot *s)
@@ -301,7 +300,7 @@ static void act_arm_backoff(struct slot *s)
 
     pool_log_line(s->log, LOG_LEVEL_WARN, &s->who, "failed start number %u: next start in %lld ms",
                   s->failures, (long long)ms);
-    arm_ms(s, ms);
+    slot_arm_ms(s, ms);
 }
 
 static void act_arm_cooldown(struct slot *s)
@@ -311,7 +310,7 @@ static void act_arm_cooldown(struct slot *s)
     pool_log_line(s->log, LOG_LEVEL_ERROR, &s->who,
                   "breaker open: too many failures: next start in %lld ms; the last: %s",
                   (long long)ms, s->reason);
-    arm_ms(s, ms);
+    slot_arm_ms(s, ms);
 }
 
 /* Both are run by run_start(), which sees by the state what is due. */
@@ -481,7 +480,7 @@ static void on_extend_start(void *data, struct worker *w, int64_t ms)
     struct slot *s = data;
 
     if ((w == s->cur || w == s->next) && ev_is_active(&s->timer) && s->timer_ms < clock_ms() + ms)
-        arm_ms(s, ms);
+        slot_arm_ms(s, ms);
 }
 
 static int on_bind(void *data, struct worker *w, const struct adopter_bind *b)
@@ -512,7 +511,7 @@ static int own_sockets(void *data, struct worker *w, struct buf *out)
     return s->ops->own_sockets(s->data, s, w, out);
 }
 
-static const struct worker_ops worker_ops = {
+const struct worker_ops slot_worker_ops = {
     .ready = on_worker_ready,
     .sick = on_worker_sick,
     .gone = on_worker_gone,
@@ -637,125 +636,4 @@ bool slot_is_serving(const struct slot *s)
 {
     return slot_is_ready(s) ||
            (slot_fsm_serving(s->state) && s->cur && s->cur->state == WORKER_HUNG);
-}
-
-/* Handing over to another program -------------------------------------------------------------- */
-
-static json_t *save_worker(struct worker *w, struct handover *h)
-{
-    json_t *out = json_object();
-
-    worker_save(w, h, out);
-    return out;
-}
-
-static json_t *save_exit(const struct worker_exit *e)
-{
-    return json_pack("{s:i, s:i, s:s, s:i, s:i, s:I}", "kind", (int)e->kind, "code", e->code,
-                     "reason", restart_reason_name(e->reason), "stage", (int)e->error.stage,
-                     "error", e->error.err, "at_wall_ms", (json_int_t)e->at_wall_ms);
-}
-
-/* Of a closed one nothing is kept: a crash loop opens it again soon enough. */
-static json_t *save_breaker(const struct slot *s)
-{
-    return json_pack("{s:i, s:i, s:b}", "state", (int)s->breaker.state, "last_end",
-                     (int)s->last_end, "over", (int)s->over);
-}
-
-static void load_breaker(struct slot *s, const json_t *saved)
-{
-    s->breaker.state = (unsigned)handover_number(saved, "state");
-    s->last_end = (unsigned)handover_number(saved, "last_end");
-    s->over = handover_flag(saved, "over");
-}
-
-void slot_save(struct slot *s, struct handover *h, json_t *out)
-{
-    json_t *leaving = json_array();
-
-    for (struct worker *w = s->leaving; w; w = w->link)
-        json_array_append_new(leaving, save_worker(w, h));
-    json_object_update_new(
-        out, json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:o, s:o}", "state",
-                       slot_fsm_state_name(s->state), "failures", (int)s->failures, "starts",
-                       (int)s->starts, "restarts", (int)s->restarts, "start_for",
-                       restart_reason_name(s->start_for), "retiring_ms", (json_int_t)s->retiring_ms,
-                       "timer_at_ms", (json_int_t)(ev_is_active(&s->timer) ? s->timer_ms : 0),
-                       "last_exit", save_exit(&s->last_exit), "leaving", leaving));
-    if (s->cur)
-        json_object_set_new(out, "current", save_worker(s->cur, h));
-    if (s->next)
-        json_object_set_new(out, "next", save_worker(s->next, h));
-    json_object_set_new(out, "breaker", save_breaker(s));
-    handover_put_text(out, "reason", s->reason);
-}
-
-static enum slot_state state_named(const char *name)
-{
-    for (enum slot_state s = SLOT_DOWN; name && s < SLOT_NSTATES; s++)
-        if (streq(slot_fsm_state_name(s), name))
-            return s;
-    return SLOT_NSTATES;
-}
-
-static int resume_worker(struct slot *s, const json_t *saved, struct worker **place)
-{
-    const struct worker_start start = {
-        .loop = s->loop, .ops = &worker_ops, .data = s, .gen = s->wanted, .slot = s->index};
-
-    return saved ? worker_resume(&start, saved, place) : 0;
-}
-
-static int resume_workers(struct slot *s, const json_t *saved)
-{
-    const json_t *leaving = json_object_get(saved, "leaving");
-    int r = resume_worker(s, json_object_get(saved, "current"), &s->cur);
-
-    if (r == 0)
-        r = resume_worker(s, json_object_get(saved, "next"), &s->next);
-    for (size_t i = json_array_size(leaving); i-- > 0 && r == 0;) {
-        struct worker *w = NULL;
-
-        r = resume_worker(s, json_array_get(leaving, i), &w);
-        if (r < 0)
-            break;
-        w->link = s->leaving;
-        s->leaving = w;
-    }
-    return r;
-}
-
-static void load_exit(const json_t *saved, struct worker_exit *out)
-{
-    out->kind = (unsigned)handover_number(saved, "kind");
-    out->code = (int)handover_number(saved, "code");
-    out->reason = restart_reason_named(handover_word(saved, "reason"));
-    out->error.stage = (enum spawn_stage)handover_number(saved, "stage");
-    out->error.err = (int)handover_number(saved, "error");
-    out->at_wall_ms = handover_number(saved, "at_wall_ms");
-}
-
-int slot_resume(struct slot *s, const json_t *saved)
-{
-    enum slot_state state = state_named(handover_word(saved, "state"));
-    int64_t timer_ms = handover_number(saved, "timer_at_ms");
-    int r = state == SLOT_NSTATES ? -EINVAL : resume_workers(s, saved);
-
-    if (r < 0)
-        return r;
-    s->state = state;
-    s->failures = (unsigned)handover_number(saved, "failures");
-    s->starts = (unsigned)handover_number(saved, "starts");
-    s->restarts = (unsigned)handover_number(saved, "restarts");
-    s->start_for = restart_reason_named(handover_word(saved, "start_for"));
-    s->retiring_ms = handover_number(saved, "retiring_ms");
-    load_exit(json_object_get(saved, "last_exit"), &s->last_exit);
-    load_breaker(s, json_object_get(saved, "breaker"));
-    handover_copy_text(saved, "reason", s->reason, sizeof(s->reason));
-    if (timer_ms > 0)
-        arm_ms(s, timer_ms > clock_ms() ? timer_ms - clock_ms() : 0);
-    if ((state == SLOT_STARTING && !s->cur) || (state == SLOT_REPLACING && !s->next))
-        act_spawn(s);
-    return 0;
 }

@@ -88,9 +88,10 @@ void slot_sick(struct slot *s, enum restart_reason reason, const char *what);
 void slot_want(struct slot *s, struct generation *wanted);
 
 /* As of worker_save(): the state of a slot, and how another program puts it into a slot that is
- * down. A start that had not come to its turn is due again. */
+ * down. A start that had not come to its turn is due again. On failure, with the reason, the slot
+ * is still down, and its workers were abandoned. */
 void slot_save(struct slot *s, struct handover *h, json_t *out);
-int slot_resume(struct slot *s, const json_t *saved);
+int slot_resume(struct slot *s, const json_t *saved, struct why *why);
 
 /* A child of the master ended; whether it was one of this slot's. */
 bool slot_child_gone(struct slot *s, pid_t pid, int code, int status);

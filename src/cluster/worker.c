@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "cluster/launch.h"
+#include "cluster/worker_parts.h"
 #include "mechanism/oom_watch.h"
 #include "mechanism/orphans.h"
 
@@ -15,12 +16,12 @@
 #define STUCK_GRACE_MS  5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
 #define EXTEND_LIMIT_MS 3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
 
-static uid_t worker_uid(const struct worker *w)
+uid_t worker_uid(const struct worker *w)
 {
     return w->gen->user.set ? w->gen->user.uid : geteuid();
 }
 
-static void arm_ms(struct worker *w, ev_timer *timer, int64_t ms)
+void worker_arm_ms(struct worker *w, ev_timer *timer, int64_t ms)
 {
     ev_now_update(w->loop);
     ev_timer_stop(w->loop, timer);
@@ -40,10 +41,10 @@ static bool was_ready(const struct worker *w)
     return w->state == WORKER_READY || w->state == WORKER_HUNG;
 }
 
-static void feed_watchdog(struct worker *w)
+void worker_feed_watchdog(struct worker *w)
 {
     if (w->gen->pool->watchdog_ms > 0 && was_ready(w))
-        arm_ms(w, &w->watchdog, w->gen->pool->watchdog_ms);
+        worker_arm_ms(w, &w->watchdog, w->gen->pool->watchdog_ms);
 }
 
 static void become_ready(void *data)
@@ -55,7 +56,7 @@ static void become_ready(void *data)
     readiness_end(&w->readiness);
     w->state = WORKER_READY;
     w->ready_ms = clock_ms();
-    feed_watchdog(w);
+    worker_feed_watchdog(w);
     w->ops->ready(w->data, w);
 }
 
@@ -100,7 +101,7 @@ static void on_end_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int event
     if (!w->killed) {
         log_warn(&w->who, "did not stop in time: killing its process group");
         kill_group(w);
-        arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
+        worker_arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
         return;
     }
     log_error(&w->who, "cannot be killed (uninterruptible or frozen): going on without it");
@@ -125,11 +126,11 @@ void worker_end(struct worker *w, enum worker_end how)
     w->state = WORKER_DRAINING;
     if (how == WORKER_END_KILL) {
         kill_group(w);
-        arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
+        worker_arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
         return;
     }
     worker_signal(w, how == WORKER_END_ABORT ? SIGABRT : (int)w->gen->pool->stop_signal);
-    arm_ms(w, &w->end_timer, how == WORKER_END_ABORT ? abort_ms : stop_ms);
+    worker_arm_ms(w, &w->end_timer, how == WORKER_END_ABORT ? abort_ms : stop_ms);
 }
 
 static void set_exit(struct worker *w, int code, int status)
@@ -219,7 +220,7 @@ static void on_blind(void *data, const char *reason)
     w->gen->told_blind = true;
 }
 
-static const struct adopter_ops adopter_ops = {
+const struct adopter_ops worker_adopter_ops = {
     .bind = on_bind, .listen = on_listen, .blind = on_blind};
 
 static void begin_adoption(struct worker *w, const struct spawn_outcome *outcome)
@@ -227,7 +228,7 @@ static void begin_adoption(struct worker *w, const struct spawn_outcome *outcome
     int r = outcome->filter_err ? -outcome->filter_err : 0;
 
     if (outcome->notify_fd >= 0)
-        r = adopter_open(w->loop, outcome->notify_fd, &adopter_ops, w, &w->adopter);
+        r = adopter_open(w->loop, outcome->notify_fd, &worker_adopter_ops, w, &w->adopter);
     if (r < 0)
         on_blind(w, strerror(-r));
 }
@@ -298,13 +299,18 @@ static bool goes_on_waiting(void *data)
 static const struct readiness_ops readiness_ops = {.found = become_ready,
                                                    .goes_on_waiting = goes_on_waiting};
 
+void worker_await_ready(struct worker *w)
+{
+    readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->main_pid, &readiness_ops, w);
+}
+
 static void on_result(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)
 {
     struct worker *w = io->data;
 
     if (!take_result(w) || w->exit.kind == WORKER_EXIT_START || w->state != WORKER_STARTING)
         return; /* after a failure the child ends at once and worker_child_gone() follows */
-    readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->pid, &readiness_ops, w);
+    worker_await_ready(w);
 }
 
 /* The main process ended that was not the one we forked; its status is the reaper's business. */
@@ -341,6 +347,11 @@ static void set_main_pid(struct worker *w, pid_t pid)
     log_info(&w->who, "main process is now %d", (int)pid);
 }
 
+void worker_look_again(struct worker *w)
+{
+    worker_arm_ms(w, &w->look_timer, LOOK_AGAIN_MS);
+}
+
 /* A server that goes into the background, in one step or two: its process ends well and leaves one
  * to us. Once it is ready only one in a session of its own counts; others are leftovers. */
 static bool is_in_background(struct worker *w)
@@ -355,7 +366,7 @@ static bool is_in_background(struct worker *w)
     if (pid > 0)
         set_main_pid(w, pid);
     if (pid == -EAGAIN)
-        arm_ms(w, &w->look_timer, LOOK_AGAIN_MS);
+        worker_look_again(w);
     return pid == -EAGAIN || (pid > 0 && w->main_pid == pid);
 }
 
@@ -383,7 +394,7 @@ static void extend(struct worker *w, uint64_t usec)
         w->ops->extend_start(w->data, w, ms);
     else if (ev_is_active(&w->end_timer) && !w->killed &&
              ev_timer_remaining(w->loop, &w->end_timer) < (double)ms / 1000.)
-        arm_ms(w, &w->end_timer, ms);
+        worker_arm_ms(w, &w->end_timer, ms);
 }
 
 static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNUSED)
@@ -398,11 +409,11 @@ static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNU
     if (msg->bits & NOTIFY_EXTEND_TIMEOUT)
         extend(w, msg->extend_usec);
     if (msg->bits & NOTIFY_WATCHDOG)
-        feed_watchdog(w);
+        worker_feed_watchdog(w);
     if ((msg->bits & NOTIFY_STOPPING) && was_ready(w)) {
         w->state = WORKER_DRAINING;
         ev_timer_stop(w->loop, &w->watchdog);
-        arm_ms(w, &w->end_timer, w->gen->pool->stop_timeout_ms);
+        worker_arm_ms(w, &w->end_timer, w->gen->pool->stop_timeout_ms);
         log_info(&w->who, "says that it is stopping");
     }
     /* The last two may end in the owner's hands, which may free the worker. */
@@ -412,9 +423,9 @@ static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNU
         says_ready(w);
 }
 
-static const struct notify_server_ops notify_ops = {.message = on_notify};
+const struct notify_server_ops worker_notify_ops = {.message = on_notify};
 
-static struct worker *worker_new(const struct worker_start *start)
+struct worker *worker_new(const struct worker_start *start)
 {
     struct worker *w = calloc(1, sizeof(*w));
 
@@ -467,7 +478,7 @@ int worker_start(const struct worker_start *start, struct worker **out, struct w
     if (!w)
         return why_fail_errno(why, -ENOMEM, "worker");
     oom_watch_note();
-    r = notify_server_open(w->loop, &notify_ops, w, &w->notify);
+    r = notify_server_open(w->loop, &worker_notify_ops, w, &w->notify);
     if (r < 0)
         why_fail_errno(why, r, "notify socket");
     else
@@ -483,134 +494,8 @@ int worker_start(const struct worker_start *start, struct worker **out, struct w
     return 0;
 }
 
-/* Handing over to another program -------------------------------------------------------------- */
-
-static int64_t when_ms(struct worker *w, ev_timer *timer)
-{
-    if (!ev_is_active(timer))
-        return 0;
-    return clock_ms() + (int64_t)(ev_timer_remaining(w->loop, timer) * 1000.);
-}
-
-void worker_save(struct worker *w, struct handover *h, json_t *out)
-{
-    const struct spawn_error *error = &w->exit.error;
-
-    json_object_update_new(
-        out,
-        json_pack("{s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:s, s:s, s:I, s:b, s:i, s:i, s:I}", "pid",
-                  (int)w->pid, "main_pid", (int)w->main_pid, "state", worker_state_name(w->state),
-                  "killed", w->killed, "orphaned", w->orphaned, "started_ms",
-                  (json_int_t)w->started_ms, "ready_ms", (json_int_t)w->ready_ms, "started_for",
-                  restart_reason_name(w->started_for), "told_for", restart_reason_name(w->told_for),
-                  "end_at_ms", (json_int_t)when_ms(w, &w->end_timer), "looking",
-                  ev_is_active(&w->look_timer), "error_stage", (int)error->stage, "error",
-                  error->err, "claims", (json_int_t)w->claims));
-    if (w->output) {
-        json_t *output = json_object();
-
-        worker_output_save(w->output, h, output);
-        json_object_set_new(out, "output", output);
-    }
-    handover_put_text(out, "status", w->status);
-    handover_put_text(out, "own", w->own);
-    handover_put_fd(h, out, "notify_fd", notify_server_fd(w->notify));
-    handover_put_fd(h, out, "adopter_fd", adopter_fd(w->adopter));
-    handover_put_fd(h, out, "result_fd", w->result_io.fd);
-    handover_put_fd(h, out, "main_fd", w->main_io.fd);
-}
-
-static enum worker_state state_named(const char *name)
-{
-    for (enum worker_state s = WORKER_STARTING; name && s < WORKER_GONE; s++)
-        if (streq(worker_state_name(s), name))
-            return s;
-    return WORKER_GONE;
-}
-
-static void load(struct worker *w, const json_t *saved)
-{
-    w->pid = (pid_t)handover_number(saved, "pid");
-    w->main_pid = (pid_t)handover_number(saved, "main_pid");
-    w->state = state_named(handover_word(saved, "state"));
-    w->killed = handover_flag(saved, "killed");
-    w->orphaned = handover_flag(saved, "orphaned");
-    w->started_ms = handover_number(saved, "started_ms");
-    w->ready_ms = handover_number(saved, "ready_ms");
-    w->started_for = restart_reason_named(handover_word(saved, "started_for"));
-    w->told_for = restart_reason_named(handover_word(saved, "told_for"));
-    w->claims = (uint32_t)handover_number(saved, "claims");
-    w->exit.error.stage = (enum spawn_stage)handover_number(saved, "error_stage");
-    w->exit.error.err = (int)handover_number(saved, "error");
-    w->exit.kind = w->exit.error.err ? WORKER_EXIT_START : WORKER_EXIT_NONE;
-    handover_copy_text(saved, "status", w->status, sizeof(w->status));
-    handover_copy_text(saved, "own", w->own, sizeof(w->own));
-    w->who = (struct log_who){.pool = w->gen->pool->name, .slot = w->slot, .pid = w->pid};
-}
-
-static void watch(struct worker *w, ev_io *io, int fd)
-{
-    if (fd < 0)
-        return;
-    ev_io_set(io, fd, EV_READ);
-    io->data = w;
-    ev_io_start(w->loop, io);
-}
-
-/* A script between the two programs reaps what ends while it runs. */
-static bool is_lost(const struct worker *w)
-{
-    struct sys_proc proc;
-
-    return !w->orphaned && (sys_proc_stat(w->pid, &proc) < 0 || proc.ppid != getpid());
-}
-
-/* Everything that was waited for is waited for again. */
-static void load_waits(struct worker *w, const json_t *saved)
-{
-    int64_t end_ms = handover_number(saved, "end_at_ms");
-    bool lost = is_lost(w);
-
-    watch(w, &w->result_io, handover_take_fd(saved, "result_fd"));
-    watch(w, &w->main_io, handover_take_fd(saved, "main_fd"));
-    if (end_ms > 0)
-        arm_ms(w, &w->end_timer, end_ms > clock_ms() ? end_ms - clock_ms() : 0);
-    if (lost)
-        w->orphaned = true; /* the number may be another's by now: nothing is sent to it */
-    if (w->main_io.fd < 0 && (lost || handover_flag(saved, "looking")))
-        arm_ms(w, &w->look_timer, LOOK_AGAIN_MS);
-    feed_watchdog(w);
-    if (w->state == WORKER_STARTING && w->result_io.fd < 0 && w->exit.kind == WORKER_EXIT_NONE)
-        readiness_begin(&w->readiness, w->loop, w->gen, w->slot, w->main_pid, &readiness_ops, w);
-}
-
-int worker_resume(const struct worker_start *start, const json_t *saved, struct worker **out)
-{
-    const json_t *output = json_object_get(saved, "output");
-    int adopter = handover_take_fd(saved, "adopter_fd");
-    struct worker *w = worker_new(start);
-    int r;
-
-    if (!w)
-        return -ENOMEM;
-    load(w, saved);
-    r = w->pid > 0 && w->main_pid > 0 && w->state != WORKER_GONE ? 0 : -EINVAL;
-    if (r == 0)
-        r = notify_server_resume(w->loop, handover_take_fd(saved, "notify_fd"), &notify_ops, w,
-                                 &w->notify);
-    if (r == 0 && output)
-        r = worker_output_resume(w->gen, w->slot, w->pid, output, &w->output);
-    if (r == 0 && adopter >= 0)
-        r = adopter_open(w->loop, adopter, &adopter_ops, w, &w->adopter);
-    if (r < 0) {
-        worker_free(w);
-        return r;
-    }
-    notify_server_set_owner(w->notify, w->main_pid, worker_uid(w));
-    load_waits(w, saved);
-    *out = w;
-    return 0;
-}
+/* The end of its life, and questions ------------------------------------------------------------
+ */
 
 void worker_free(struct worker *w)
 {

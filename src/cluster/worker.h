@@ -41,12 +41,19 @@ struct worker_ops {
     int (*own_sockets)(void *data, struct worker *w, struct buf *out);
 };
 
+enum worker_exit_kind {
+    WORKER_EXIT_NONE,
+    WORKER_EXIT_CODE,
+    WORKER_EXIT_SIGNAL,
+    WORKER_EXIT_START, /* it never came to run its program */
+};
+
 /* How it ended, in the words of status and log. */
 struct worker_exit {
-    enum { WORKER_EXIT_NONE, WORKER_EXIT_CODE, WORKER_EXIT_SIGNAL, WORKER_EXIT_START } kind;
+    enum worker_exit_kind kind;
     int code; /* exit status, or the signal's number */
     enum restart_reason reason;
-    struct spawn_error error; /* kind START: it never came to run its program */
+    struct spawn_error error; /* kind START */
     int64_t at_wall_ms;
 };
 
@@ -99,9 +106,18 @@ int worker_start(const struct worker_start *start, struct worker **out, struct w
 
 /* For another program in this process: what it needs to go on with the worker; and going on.
  * `start` holds what is not in the saved state. Nothing of the worker's end is missed: an exec does
- * not reap. -errno when the state makes no sense. */
+ * not reap. -errno with the reason when the state makes no sense; then the worker was abandoned. */
 void worker_save(struct worker *w, struct handover *h, json_t *out);
-int worker_resume(const struct worker_start *start, const json_t *saved, struct worker **out);
+int worker_resume(const struct worker_start *start, const json_t *saved, struct worker **out,
+                  struct why *why);
+
+/* Frees one that cannot be resumed. Nobody would watch it while it goes on accepting from the
+ * slot's socket, so its process group is killed at once. NULL is allowed. */
+void worker_abandon(struct worker *w);
+
+/* How a worker ended, for another program; what is loaded in part only is not changed. */
+json_t *worker_exit_save(const struct worker_exit *e);
+int worker_exit_load(const json_t *saved, struct worker_exit *out, struct why *why);
 
 /* Frees what is left; the process must be gone or given up. */
 void worker_free(struct worker *w);

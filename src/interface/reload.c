@@ -390,14 +390,6 @@ const char *reload_result_name(enum reload_result result)
     return names[result];
 }
 
-static enum reload_result result_named(const char *name)
-{
-    for (enum reload_result r = RELOAD_NONE; r <= RELOAD_FAILED; r++)
-        if (streq(reload_result_name(r), name))
-            return r;
-    return RELOAD_NONE;
-}
-
 void reload_save(const struct reload *r, json_t *out)
 {
     json_object_update_new(out, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I}", "result",
@@ -410,7 +402,9 @@ void reload_save(const struct reload *r, json_t *out)
 
 void reload_resume(struct reload *r, const json_t *saved)
 {
-    r->result = result_named(handover_word(saved, "result"));
+    int result = handover_named(saved, "result", reload_result_name, RELOAD_FAILED + 1, NULL);
+
+    r->result = result < 0 ? RELOAD_NONE : (enum reload_result)result;
     r->last_failed = r->result == RELOAD_FAILED;
     r->refused = handover_flag(saved, "refused");
     r->at_wall_ms = handover_number(saved, "at_wall_ms");

@@ -104,6 +104,20 @@ const char *handover_word(const json_t *object, const char *key)
     return word ? word : "";
 }
 
+int handover_named(const json_t *object, const char *key, const char *(*name_of)(unsigned number),
+                   unsigned n, struct why *why)
+{
+    const json_t *value = json_object_get(object, key);
+    const char *name = json_string_value(value);
+
+    if (!value)
+        return 0;
+    for (unsigned i = 0; name && i < n; i++)
+        if (streq(name_of(i), name))
+            return (int)i;
+    return why_fail(why, -EINVAL, "'%s' is no %s that this program knows", name ? name : "", key);
+}
+
 int handover_write(const struct handover *h)
 {
     CLEANUP_CLOSE int fd = -1;

@@ -47,6 +47,11 @@ int64_t handover_number(const json_t *object, const char *key);
 bool handover_flag(const json_t *object, const char *key);
 const char *handover_word(const json_t *object, const char *key);
 
+/* What was put there by its name: the number below `n` of which `name_of` gives that name. 0 when
+ * it is missing, -EINVAL with the reason when no number has that name. */
+int handover_named(const json_t *object, const char *key, const char *(*name_of)(unsigned number),
+                   unsigned n, struct why *why);
+
 /* The state in a new memfd, close-on-exec, to be closed by the caller; or -errno. */
 int handover_write(const struct handover *h);
 

@@ -38,7 +38,7 @@ void breaker_prove(struct breaker *b)
 
 const char *breaker_state_name(enum breaker_state state)
 {
-    static const char *const names[] = {"closed", "open", "half-open"};
+    static const char *const names[BREAKER_NSTATES] = {"closed", "open", "half-open"};
 
     return names[state];
 }

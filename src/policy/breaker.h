@@ -8,7 +8,7 @@
 
 #define BREAKER_FAILURES_MAX 100 /* what `breaker-failures` takes */
 
-enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
+enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN, BREAKER_NSTATES };
 
 /* All zero is closed and without a past. */
 struct breaker {

@@ -18,7 +18,7 @@ int64_t restart_delay_ms(unsigned failures, int64_t backoff_ms, int64_t backoff_
     return delay - spread + (int64_t)random % (2 * spread + 1);
 }
 
-static const char *const names[RESTART_NREASONS] = {
+static const char *const reason_names[RESTART_NREASONS] = {
     [RESTART_NONE] = "none",     [RESTART_EXIT] = "exit",
     [RESTART_SIGNAL] = "signal", [RESTART_OOM] = "oom",
     [RESTART_HANG] = "hang",     [RESTART_WATCHDOG] = "watchdog",
@@ -29,7 +29,14 @@ static const char *const names[RESTART_NREASONS] = {
 
 const char *restart_reason_name(enum restart_reason reason)
 {
-    return names[reason];
+    return reason_names[reason];
+}
+
+const char *restart_end_name(enum restart_end end)
+{
+    static const char *const names[END_NENDS] = {"clean", "failed", "killed", "limit"};
+
+    return names[end];
 }
 
 enum restart_end restart_end_of(bool exited, int code)
@@ -59,12 +66,4 @@ struct restart_verdict restart_judge(enum restart_policy policy, enum restart_en
         .counts = end == END_FAILED || !was_ready,
         .over = policy == RESTART_NEVER || (policy == RESTART_ON_FAILURE && end == END_CLEAN),
     };
-}
-
-enum restart_reason restart_reason_named(const char *name)
-{
-    for (enum restart_reason r = RESTART_NONE; name && r < RESTART_NREASONS; r++)
-        if (streq(names[r], name))
-            return r;
-    return RESTART_NONE;
 }

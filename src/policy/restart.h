@@ -29,7 +29,6 @@ enum restart_reason {
 };
 
 const char *restart_reason_name(enum restart_reason reason);
-enum restart_reason restart_reason_named(const char *name); /* NULL, unknown: NONE */
 
 /* `restart` */
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER };
@@ -40,7 +39,10 @@ enum restart_end {
     END_FAILED, /* status other than 0, a crash, or its master had to end it */
     END_KILLED, /* by somebody else, or nobody can tell */
     END_LIMIT,  /* it never ran, since the system had no room for it */
+    END_NENDS
 };
+
+const char *restart_end_name(enum restart_end end);
 
 /* Which of the first two an exit status or signal is. Signals as systemd.service(5) sees them: HUP,
  * INT, TERM and PIPE are clean. */

@@ -600,8 +600,39 @@ static int write_pidfile(struct master *m, struct why *why)
         return 0;
     snprintf(text, sizeof(text), "%d\n", (int)getpid());
     r = sys_write_file_atomic(path, text, 0644);
-    m->wrote_pidfile = r == 0;
+    m->wrote_pidfile = r == 0 || m->saved; /* the program before this one wrote it */
     return r < 0 ? why_fail_errno(why, r, "pidfile '%s'", path) : 0;
+}
+
+static int open_health(struct master *m, struct why *why)
+{
+    int fd = m->saved ? handover_take_fd(m->saved, "health_fd") : -1;
+
+    return health_open(m->loop, m->settings->master.health, fd, &m->status, &m->health, why);
+}
+
+static int open_control(struct master *m, struct why *why)
+{
+    return control_open(m->loop, m->settings->master.control, m->saved, &m->status, &control_ops, m,
+                        &m->control, why);
+}
+
+/* At the start a failure is final. After an upgrade there are workers that serve, which are worth
+ * more than what is missing. */
+static int open_interfaces(struct master *m, struct why *why)
+{
+    static int (*const openers[])(struct master * m, struct why * why) = {open_health, open_control,
+                                                                          write_pidfile};
+
+    for (size_t i = 0; i < ARRAY_SIZE(openers); i++) {
+        int r = openers[i](m, why);
+
+        if (r < 0 && !m->saved)
+            return r;
+        if (r < 0)
+            log_error(LOG_NOBODY, "%s: going on without it", why->text);
+    }
+    return 0;
 }
 
 static void look_around(struct master *m)
@@ -640,16 +671,7 @@ static int open_all(struct master *m, const struct cmdline *cmdline, struct why 
     watch_turns(m);
     upgrade_init(&m->upgrade, m->loop, m->argv, &upgrade_ops, m);
     r = m->saved ? resume(m, why) : open_cluster(m, why);
-    if (r == 0)
-        r = health_open(m->loop, m->settings->master.health,
-                        m->saved ? handover_take_fd(m->saved, "health_fd") : -1, &m->status,
-                        &m->health, why);
-    if (r == 0)
-        r = control_open(m->loop, m->settings->master.control, m->saved, &m->status, &control_ops,
-                         m, &m->control, why);
-    if (r == 0)
-        r = write_pidfile(m, why);
-    return r;
+    return r < 0 ? r : open_interfaces(m, why);
 }
 
 static void close_all(struct master *m)
@@ -687,6 +709,20 @@ static void supervise(struct master *m)
     log_info(LOG_NOBODY, "stopped");
 }
 
+/* Workers that serve are worth more than a log file, as in open_interfaces(). */
+static int open_log(const struct master *m, struct why *why)
+{
+    int r = configure_log(m->settings);
+
+    if (r == 0)
+        return 0;
+    why_fail_errno(why, r, "log-file '%s'", m->settings->master.log_file);
+    if (!m->saved)
+        return r;
+    log_error(LOG_NOBODY, "%s: the log goes to stderr", why->text);
+    return 0;
+}
+
 int master_run(struct settings *settings, const struct cmdline *cmdline, char *const *argv,
                const json_t *saved)
 {
@@ -701,10 +737,8 @@ int master_run(struct settings *settings, const struct cmdline *cmdline, char *c
     ev_init(&m.drain, on_drained);
     ev_init(&m.settle, on_settle);
     m.drain.data = m.settle.data = &m;
-    r = configure_log(settings);
-    if (r < 0)
-        why_fail_errno(&why, r, "log-file '%s'", settings->master.log_file);
-    else
+    r = open_log(&m, &why);
+    if (r == 0)
         r = open_all(&m, cmdline, &why);
     if (r < 0) {
         log_error(LOG_NOBODY, "%s", why.text);

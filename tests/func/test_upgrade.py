@@ -2,6 +2,7 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -311,6 +312,116 @@ def test_limit_of_files():
         os.kill(m.in_slot(0), signal.SIGKILL)
         m.wait_table(1)
         equal(proc.limit(m.in_slot(0), resource.RLIMIT_NOFILE), (500, 1000), "the limit")
+
+
+def subfolder(name):
+    path = os.path.join(folder(), name)
+    os.mkdir(path)
+    return path
+
+
+def test_lost_health():
+    """Health pages that cannot be opened again: an error, and the rest goes on"""
+    place = subfolder("health")
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--", *server(),
+                health=f"unix:{place}/socket") as m:
+        m.wait_slots(2)
+        before = pids(m)
+        shutil.rmtree(place)
+        start = m.mark()
+        upgrade(m)
+        m.wait_log(r"error.* health '.*: going on without it", start)
+        m.wait_slots(2)
+        upgrade(m)
+        m.wait_slots(2)
+        equal(pids(m), before, "workers")
+
+
+def test_lost_files():
+    """No folder any more for the control socket and the pid file: errors, and the rest goes on"""
+    control, pidfile = subfolder("control"), subfolder("pid")
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--pidfile", f"{pidfile}/main", "--", *server(),
+                control=f"{control}/socket") as m:
+        m.wait_ready()
+        m.wait_slots(2)
+        before = pids(m)
+        shutil.rmtree(control)
+        shutil.rmtree(pidfile)
+        start = m.mark()
+        upgrade(m)
+        m.wait_log(r"error.* control '.*: going on without it", start)
+        m.wait_log(r"error.* pidfile '.*: going on without it", start)
+        m.wait_slots(2)
+        os.mkdir(pidfile)
+        os.mkdir(control)
+        start = m.mark()
+        upgrade(m)
+        m.wait_log(r"control on ", start)
+        with open(f"{pidfile}/main", encoding="utf-8") as file:
+            equal(int(file.read()), m.pid, "the pid file")
+        equal(pids(m), before, "workers")
+    check(not os.path.exists(f"{pidfile}/main"), "the pid file is left")
+
+
+def test_lost_log():
+    """A log file that cannot be opened again: the log goes to stderr"""
+    place = subfolder("log")
+    with Master("-w", "1", "--log-file", f"{place}/log", "--", *server()) as m:
+        wait_until(lambda: os.path.exists(f"{place}/log"), "the log")
+        wait_until(m.workers, "a worker")
+        before = pids(m)
+        shutil.rmtree(place)
+        upgrade(m)
+        m.wait_log(r"error.* log-file '.*: the log goes to stderr")
+        equal(pids(m), before, "workers")
+
+
+EDIT = """
+import json, os, sys
+path = "/proc/self/fd/" + os.environ["PREFORKD_HANDOVER"]
+with open(path) as file:
+    state = json.load(file)
+slot = state["cluster"]["pools"][0]["slots"][1]
+exec(sys.argv[1])
+with open(path, "w") as file:
+    json.dump(state, file)
+"""
+
+
+def changed_state(change):
+    """The new program finds slot 1 in a state that was changed between the two."""
+    edit = os.path.join(folder(), "edit.py")
+    with open(edit, "w", encoding="utf-8") as file:
+        file.write(EDIT)
+    return run_real(f'[ "$1" = --check-handover ] || {sys.executable} {edit} \'{change}\'')
+
+
+def resumed_anew(change, reason):
+    with Wrapped("-w", "3", "-l", "127.0.0.1:0", "--min-uptime", "10ms", "--", *server()) as m:
+        m.wait_ready()
+        m.wait_table(3)
+        before = [m.in_slot(slot) for slot in range(3)]
+        install(m.program, changed_state(change))
+        start = m.mark()
+        upgrade(m)
+        m.wait_log(rf"error.*main\.1.* cannot be resumed: {reason}: starting a worker anew", start)
+        wait_until(lambda: not proc.alive(before[1]), "the end of the worker of slot 1")
+        m.wait_slots(3)
+        wait_until(lambda: len(pids(m)) == 3, "three workers")
+        equal([m.in_slot(slot) for slot in (0, 2)], [before[0], before[2]], "the other workers")
+        check(m.in_slot(1) != before[1], "the worker of slot 1 is the old one")
+        install(m.program, run_real())
+        upgrade(m)
+
+
+@timeout(120)
+def test_slot_without_sense():
+    """A slot or worker that cannot be resumed gets another worker; the other slots go on"""
+    resumed_anew('slot["state"] = "dreaming"', "'dreaming' is no state .*")
+    resumed_anew('slot["breaker"]["state"] = "ajar"', "breaker: 'ajar' is no state .*")
+    resumed_anew('slot["last_exit"]["kind"] = 1', "exit: .* is no kind .*")
+    resumed_anew('slot["current"]["state"] = "dreaming"', "'dreaming' is no state .*")
+    resumed_anew('slot["current"]["notify_fd"] = 999', "descriptors: Bad file descriptor")
 
 
 def test_two_requests():

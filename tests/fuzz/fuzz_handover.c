@@ -4,10 +4,12 @@
 #include "base/buf.h"
 #include "fuzz.h"
 #include "mechanism/handover.h"
+#include "policy/breaker.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const keys[] = {"config", "reason", "cluster", "health_fd", "version"};
+    static const char *const keys[] = {"config",    "reason",  "cluster",
+                                       "health_fd", "version", "state"};
     CLEANUP_CLOSE int fd = memfd_create("fuzz", MFD_CLOEXEC);
     struct why why = {0};
     json_t *state;
@@ -26,6 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(memchr(cut, '\0', sizeof(cut)));
         fuzz_check(handover_word(state, keys[i]));
         handover_number(state, keys[i]);
+        why.text[0] = '\0';
+        fuzz_check(handover_named(state, keys[i], breaker_state_name, BREAKER_NSTATES, &why) >= 0 ||
+                   why.text[0]);
     }
     json_decref(state);
     return 0;

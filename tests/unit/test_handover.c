@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 
 #include "base/util.h"
+#include "cluster/slot.h"
+#include "interface/reload.h"
 #include "mechanism/handover.h"
 
 static bool is_cloexec(int fd)
@@ -65,6 +67,96 @@ Test(handover, what_is_put_in_comes_out)
     json_decref(state);
     handover_free(&h);
     close(fd);
+}
+
+static const struct {
+    const char *(*name_of)(unsigned number);
+    unsigned n;
+} name_tables[] = {
+    {breaker_state_name, BREAKER_NSTATES},   {restart_end_name, END_NENDS},
+    {restart_reason_name, RESTART_NREASONS}, {slot_fsm_state_name, SLOT_NSTATES},
+    {worker_state_name, WORKER_GONE + 1},    {spawn_stage_name, SPAWN_NSTAGES},
+    {reload_result_name, RELOAD_FAILED + 1},
+};
+
+Test(handover, names_come_back)
+{
+    for (size_t t = 0; t < ARRAY_SIZE(name_tables); t++)
+        for (unsigned i = 0; i < name_tables[t].n; i++) {
+            const char *name = name_tables[t].name_of(i);
+            json_t *state = json_pack("{s:s}", "key", name);
+
+            cr_expect_eq(
+                handover_named(state, "key", name_tables[t].name_of, name_tables[t].n, NULL),
+                (int)i, "%s of table %zu", name, t);
+            json_decref(state);
+        }
+}
+
+Test(handover, names_that_nobody_has_are_refused)
+{
+    json_t *state = json_pack("{s:s, s:s, s:i}", "unknown", "ajar", "empty", "", "number", 1);
+
+    for (size_t t = 0; t < ARRAY_SIZE(name_tables); t++) {
+        static const char *const keys[] = {"unknown", "empty", "number"};
+
+        for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
+            struct why why = {0};
+
+            cr_expect_eq(
+                handover_named(state, keys[k], name_tables[t].name_of, name_tables[t].n, &why),
+                -EINVAL, "%s of table %zu", keys[k], t);
+            cr_expect(strstr(why.text, keys[k]), "%s", why.text);
+        }
+        cr_expect_eq(
+            handover_named(state, "missing", name_tables[t].name_of, name_tables[t].n, NULL), 0);
+    }
+    json_decref(state);
+}
+
+static void expect_same_exit(const struct worker_exit *a, const struct worker_exit *b)
+{
+    cr_expect_eq(a->kind, b->kind);
+    cr_expect_eq(a->code, b->code);
+    cr_expect_eq(a->reason, b->reason);
+    cr_expect_eq(a->error.stage, b->error.stage);
+    cr_expect_eq(a->error.err, b->error.err);
+    cr_expect_eq(a->at_wall_ms, b->at_wall_ms);
+}
+
+Test(handover, ends_of_workers_come_back)
+{
+    for (unsigned kind = WORKER_EXIT_NONE; kind <= WORKER_EXIT_START; kind++) {
+        const struct worker_exit e = {.kind = (enum worker_exit_kind)kind,
+                                      .code = 9,
+                                      .reason = RESTART_OOM,
+                                      .error = {SPAWN_STAGE_EXEC, ENOENT},
+                                      .at_wall_ms = 1234567890123};
+        struct worker_exit back = {0};
+        json_t *saved = worker_exit_save(&e);
+
+        cr_assert_eq(worker_exit_load(saved, &back, NULL), 0);
+        expect_same_exit(&back, &e);
+        json_decref(saved);
+    }
+}
+
+Test(handover, ends_of_workers_with_unknown_names_are_refused)
+{
+    static const char *const keys[] = {"kind", "reason", "stage"};
+
+    for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
+        const struct worker_exit e = {.kind = WORKER_EXIT_CODE, .code = 3};
+        struct worker_exit out = e;
+        struct why why = {0};
+        json_t *saved = worker_exit_save(&(struct worker_exit){.code = 7});
+
+        json_object_set_new(saved, keys[k], json_string("ajar"));
+        cr_expect_eq(worker_exit_load(saved, &out, &why), -EINVAL, "%s", keys[k]);
+        cr_expect(strstr(why.text, "'ajar'"), "%s", why.text);
+        expect_same_exit(&out, &e);
+        json_decref(saved);
+    }
 }
 
 Test(handover, descriptors_that_are_not_open_are_not_believed)
