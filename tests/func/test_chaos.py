@@ -14,7 +14,7 @@ def test_sequences():
     """Random sequences of faults: no refused client, nothing lost without a reason, nothing left"""
     count = 3 if QUICK else 10
     totals = chaos.run(1, count, chaos.Totals())
-    diag(f"{totals.actions} faults, {totals.answered} requests answered, {totals.failed} lost with "
+    diag(f"{totals.actions} faults, {totals.answered} requests answered, {totals.lost} lost with "
          "killed workers")
     equal(totals.violations, [], "violations")
     check(totals.sequences == count, "sequences that were played to the end")
