@@ -17,6 +17,12 @@ static json_t *save_breaker(const struct slot *s)
                      restart_end_name(s->last_end), "over", (int)s->over);
 }
 
+/* One that fired is due still: its turn did not come before the upgrade's. */
+static int64_t due_ms(const struct slot *s)
+{
+    return ev_is_active(&s->timer) || ev_is_pending(&s->timer) ? s->timer_ms : 0;
+}
+
 void slot_save(struct slot *s, struct handover *h, json_t *out)
 {
     json_t *leaving = json_array();
@@ -28,8 +34,8 @@ void slot_save(struct slot *s, struct handover *h, json_t *out)
                        slot_fsm_state_name(s->state), "failures", (int)s->failures, "starts",
                        (int)s->starts, "restarts", (int)s->restarts, "start_for",
                        restart_reason_name(s->start_for), "retiring_ms", (json_int_t)s->retiring_ms,
-                       "timer_at_ms", (json_int_t)(ev_is_active(&s->timer) ? s->timer_ms : 0),
-                       "last_exit", worker_exit_save(&s->last_exit), "leaving", leaving));
+                       "timer_at_ms", (json_int_t)due_ms(s), "last_exit",
+                       worker_exit_save(&s->last_exit), "leaving", leaving));
     if (s->cur)
         json_object_set_new(out, "current", save_worker(s->cur, h));
     if (s->next)

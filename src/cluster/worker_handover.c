@@ -7,6 +7,8 @@
 
 static int64_t when_ms(struct worker *w, ev_timer *timer)
 {
+    if (ev_is_pending(timer))
+        return clock_ms(); /* it fired, but its turn did not come before the upgrade's */
     if (!ev_is_active(timer))
         return 0;
     return clock_ms() + (int64_t)(ev_timer_remaining(w->loop, timer) * 1000.);
@@ -55,7 +57,7 @@ void worker_save(struct worker *w, struct handover *h, json_t *out)
                   (json_int_t)w->started_ms, "ready_ms", (json_int_t)w->ready_ms, "started_for",
                   restart_reason_name(w->started_for), "told_for", restart_reason_name(w->told_for),
                   "end_at_ms", (json_int_t)when_ms(w, &w->end_timer), "looking",
-                  ev_is_active(&w->look_timer), "exit", worker_exit_save(&w->exit), "claims",
+                  when_ms(w, &w->look_timer) > 0, "exit", worker_exit_save(&w->exit), "claims",
                   (json_int_t)w->claims));
     if (w->output) {
         json_t *output = json_object();
