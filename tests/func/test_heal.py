@@ -15,7 +15,6 @@ def test_shutdown():
     with Master("-w", "3", "-l", "127.0.0.1:0", "--", *server()) as m:
         m.wait_ready()
         for path in ("/shutdown", "/disconnect", "/shutdown"):
-            start = m.mark()
             who = hurt(m, path)
             # said at once, or counted in a later line when it was said a moment ago
             wait_until(lambda: proc.listeners(m.port()) == 3, "three sockets listen")

@@ -2,7 +2,6 @@
 flooded."""
 import contextlib
 import os
-import re
 import signal
 import time
 

@@ -11,7 +11,7 @@ import time
 
 import proc
 from harness import (QUICK, RELOAD_FAILED, Master, check, diag, equal, folder, matches,
-                     need_root, pool, sleeper, source, timeout, wait_until, write)
+                     need_root, pool, sleeper, source, timeout, wait_until)
 
 WRITER = source("writer.py")
 TAG = re.compile(rb"\[(\w+)\.(\d+) (\d+)\] ")

@@ -6,7 +6,7 @@ import signal
 import proc
 from browser import Browser
 from harness import (Master, check, diag, equal, folder, matches, pool, server, sleeper, talker,
-                     timeout, wait_until)
+                     timeout, wait_until, write)
 
 SHOTS = os.environ.get("SCREENSHOTS")  # a folder that keeps what the browser showed
 

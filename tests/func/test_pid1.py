@@ -4,7 +4,7 @@ import os
 import signal
 
 import proc
-from harness import (RELOAD_DONE, Master, ask, check, diag, equal, free_port, need_program,
+from harness import (RELOAD_DONE, Master, ask, diag, equal, free_port, need_program,
                      need_root, pool, quoted, server, skip, sleeper, timeout, wait_until)
 
 ORPHANS = 1000
