@@ -36,8 +36,9 @@ static void hold_back(struct pool_log *l, int64_t now_ms)
 }
 
 /* Leaves the words of the line in `text`. */
-static void write_line(struct pool_log *l, enum log_level level, const struct log_who *who,
-                       char text[static LINE_SIZE], const char *fmt, va_list ap)
+static PRINTF_LIKE(5, 0) void write_line(struct pool_log *l, enum log_level level,
+                                         const struct log_who *who, char text[static LINE_SIZE],
+                                         const char *fmt, va_list ap)
 {
     int64_t now_ms = clock_ms();
 
