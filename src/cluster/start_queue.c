@@ -1,6 +1,6 @@
 #include "cluster/start_queue.h"
 
-#define STARTS_A_ROUND 8 /* a fork takes up to a millisecond when there are many descriptors */
+#define STARTS_A_ROUND 8 /* each takes up to a millisecond when there are many descriptors */
 
 static void arm(struct start_queue *q)
 {

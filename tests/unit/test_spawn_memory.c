@@ -1,6 +1,8 @@
 /* Whose memory the child runs in. */
 #include "../lib/process.h"
 
+#include <sys/resource.h>
+
 static void note_pid(void *data, pid_t pid)
 {
     *(pid_t *)data = pid;
@@ -31,6 +33,25 @@ Test(spawn_memory, child_of_another_user_has_memory_of_its_own)
     r.user = &user;
     end(start_running(&r));
     cr_expect_eq(noted, 0);
+}
+
+/* A timer takes a place among the signals that a user may have waiting. */
+Test(spawn_memory, child_that_cannot_limit_itself_has_memory_of_its_own)
+{
+    struct spawn_request r = request_for(sleeper);
+    pid_t noted = 0;
+
+    r.set_pid = note_pid;
+    r.set_pid_data = &noted;
+    cr_assert_eq(setrlimit(RLIMIT_SIGPENDING, &(struct rlimit){0, 0}), 0);
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = start_running(&r);
+
+        cr_expect(has_arguments(&pid), "start %d", i);
+        end(pid);
+    }
+    cr_expect_eq(noted, 0);
+    cr_expect(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "the one given up was reaped");
 }
 
 struct gate {
