@@ -420,11 +420,13 @@ static bool may_borrow(const struct spawn_request *r)
     return !r->user || !r->user->set || is_user_already(r->user);
 }
 
+/* With what it may have started already, when it was we that came late. */
 static void end_child(pid_t pid)
 {
     siginfo_t info;
 
-    kill(pid, SIGKILL);
+    kill(-pid, SIGKILL);
+    kill(pid, SIGKILL); /* it may not have come to its group */
     while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
         ;
 }

@@ -78,6 +78,25 @@ static void wait_at_gate(void *data, pid_t pid)
         _exit(1);
 }
 
+struct brood {
+    struct gate gate;
+    pid_t child;
+};
+
+/* A loaded program may have children before the master comes to look at the clock. */
+static void bear_child_at_gate(void *data, pid_t pid)
+{
+    struct brood *brood = data;
+
+    if (brood->child == 0) {
+        brood->child = _Fork();
+        if (brood->child == 0)
+            for (;;)
+                pause();
+        wait_at_gate(&brood->gate, pid);
+    }
+}
+
 /* With /dev/zero and /dev/full as descriptors 3 and 4. */
 static void expect_slow_start(struct spawn_request r, struct gate *gate)
 {
@@ -126,4 +145,27 @@ Test(spawn_memory, a_prompt_program_between_slow_ones_is_trusted)
         if (!runs_in_our_memory(r))
             cr_skip_test("this machine has no time for us");
     }
+}
+
+static bool has_ended(const void *pid)
+{
+    return waitpid(*(const pid_t *)pid, NULL, WNOHANG) > 0;
+}
+
+Test(spawn_memory, what_a_late_one_has_started_ends_with_it)
+{
+    struct spawn_request r = request_for(sleeper);
+    struct brood brood = {.child = 0};
+    int fd;
+    pid_t pid;
+
+    cr_assert_eq(pipe(brood.gate.fds), 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    r.set_pid = bear_child_at_gate;
+    r.set_pid_data = &brood;
+    cr_assert_eq(spawn_start(&r, &pid, &fd), 0);
+    cr_assert_gt(brood.child, 0);
+    cr_expect(wait_for(has_ended, &brood.child));
+    end(pid);
+    close(fd);
 }
