@@ -420,15 +420,24 @@ static bool may_borrow(const struct spawn_request *r)
     return !r->user || !r->user->set || is_user_already(r->user);
 }
 
-/* With what it may have started already, when it was we that came late. */
 static void end_child(pid_t pid)
 {
     siginfo_t info;
 
-    kill(-pid, SIGKILL);
-    kill(pid, SIGKILL); /* it may not have come to its group */
+    kill(pid, SIGKILL);
     while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
         ;
+}
+
+/* Cut off by its timer. One that has loaded its program may be late as well, when it was the master
+ * for whom the machine had no time. */
+static bool was_cut_off(pid_t pid, int64_t began_ms)
+{
+    struct sys_proc proc;
+
+    if (clock_ms() - began_ms < LOAD_LIMIT_MS)
+        return false;
+    return sys_proc_stat(pid, &proc) < 0 || proc.exiting;
 }
 
 /* vfork(2): the child runs in the memory of the master, which waits until it has loaded its
@@ -450,7 +459,7 @@ static pid_t lend_memory(struct child *c)
     c->borrows = false;
     if (pid < 0)
         return pid;
-    if (c->limited && clock_ms() - began_ms < LOAD_LIMIT_MS) {
+    if (c->limited && !was_cut_off(pid, began_ms)) {
         late_in_a_row = 0;
         return pid;
     }
@@ -458,7 +467,7 @@ static pid_t lend_memory(struct child *c)
     if (late_in_a_row == LATE_MAX)
         log_info(LOG_NOBODY, "workers are started by fork(2) from now on, since %s",
                  c->limited ? "programs are slow to load" : "there is no timer for vfork(2)");
-    end_child(pid); /* whether it has just loaded it or not, which cannot be seen yet */
+    end_child(pid);
     return -ETIME;
 }
 
