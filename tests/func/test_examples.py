@@ -2,11 +2,13 @@
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 import threading
 
-from harness import (BUILD, TOP, Master, ask, check, equal, folder, free_port, need_program, skip,
-                     timeout, wait_until, write)
+from harness import (BUILD, TOP, Master, ask, check, connect, equal, folder, free_port,
+                     need_program, parse_reply, read_all, skip, timeout, wait_until, write)
 
 SYSTEM_PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
 
@@ -25,31 +27,50 @@ def example(name, port, **replaced):
     return text + "min-uptime = 100ms\n"
 
 
+def bytes_taken(sock):
+    """How much of what was sent has come to the other end: tcpi_bytes_acked, which counts the SYN."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+    return int.from_bytes(info[120:128], sys.byteorder) - 1
+
+
 class Client(threading.Thread):
-    """Asks all the time, until stop(), which tells of the first failure."""
+    """Asks all the time, until stop(), which tells of the first failure. Connections that the
+    server closed before the request came to it are counted apart."""
 
     def __init__(self, port):
         super().__init__()
-        self.port, self.answers, self.error, self.ended = port, 0, None, False
+        self.port, self.answers, self.closed, self.error, self.ended = port, 0, 0, None, False
         self.start()
+
+    def ask(self):
+        with connect(f"127.0.0.1:{self.port}") as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            data = read_all(sock)
+            if not data and bytes_taken(sock) == 0:
+                self.closed += 1
+                return
+        equal(parse_reply(data).status, 200, "answer")
+        self.answers += 1
 
     def run(self):
         while not self.ended and self.error is None:
             try:
-                ask(f"127.0.0.1:{self.port}")
-                self.answers += 1
+                self.ask()
             except Exception as why:
                 self.error = why
 
-    def stop(self):
+    def stop(self, may_close):
         self.ended = True
         self.join()
         check(self.error is None, f"after {self.answers} answers: {self.error}")
         check(self.answers > 0, "no answers")
+        check(self.closed <= may_close, f"{self.closed} closed before the request")
 
 
-def drive(name, port=None, pattern=r"hello from slot (\d)", **replaced):
-    """Starts an example, sees that each worker answers, and reloads it while it is asked."""
+def drive(name, port=None, pattern=r"hello from slot (\d)", may_close=0, **replaced):
+    """Starts an example, sees that each worker answers, and reloads it while it is asked. Of a
+    server that closes connections without a request when it stops, each worker may close the one
+    that the client has just opened."""
     need_program(name)
     port = port or free_port()
     with Master(config=example(name, port, **replaced), cwd=TOP, env=SYSTEM_PATH) as m:
@@ -62,7 +83,7 @@ def drive(name, port=None, pattern=r"hello from slot (\d)", **replaced):
         wait_until(all_answered, f"answers of both workers of {name}")
         client = Client(port)
         m.reload(timeout=120)
-        client.stop()
+        client.stop(may_close)
 
 
 @timeout(180)
@@ -81,13 +102,13 @@ def test_gunicorn():
 @timeout(180)
 def test_uvicorn():
     """uvicorn"""
-    drive("uvicorn")
+    drive("uvicorn", may_close=2)
 
 
 @timeout(180)
 def test_puma():
     """puma"""
-    drive("puma")
+    drive("puma", may_close=2)
 
 
 @timeout(300)
