@@ -11,10 +11,11 @@
 #include "mechanism/oom_watch.h"
 #include "mechanism/orphans.h"
 
-#define ABORT_GRACE_MS  5000 /* for a core dump; never longer than stop-timeout */
-#define LOOK_AGAIN_MS   10
-#define STUCK_GRACE_MS  5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
-#define EXTEND_LIMIT_MS 3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
+#define ABORT_GRACE_MS   5000 /* for a core dump; never longer than stop-timeout */
+#define LOOK_AGAIN_MS    10
+#define STUCK_GRACE_MS   5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
+#define EXTEND_LIMIT_MS  3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
+#define WATCHDOG_LATE_MS 50      /* of its timer, from which on nobody is judged by it */
 
 uid_t worker_uid(const struct worker *w)
 {
@@ -29,11 +30,26 @@ void worker_arm_ms(struct worker *w, ev_timer *timer, int64_t ms)
     ev_timer_start(w->loop, timer);
 }
 
+static void arm_watchdog(struct worker *w)
+{
+    w->watchdog_at_ms = clock_ms() + w->gen->pool->watchdog_ms;
+    worker_arm_ms(w, &w->watchdog, w->gen->pool->watchdog_ms);
+}
+
+/* A timer that comes late tells of a master or a machine that stood still. Then the worker may have
+ * stood still too, or what it sent is still to be read: once it gets the whole time anew. */
 static void on_watchdog(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct worker *w = timer->data;
+    int64_t late_ms = clock_ms() - w->watchdog_at_ms;
 
-    w->ops->sick(w->data, w, RESTART_WATCHDOG, "missed its watchdog");
+    if (late_ms < WATCHDOG_LATE_MS || w->watchdog_put_off) {
+        w->ops->sick(w->data, w, RESTART_WATCHDOG, "missed its watchdog");
+        return;
+    }
+    log_debug(&w->who, "not judged by its watchdog, which came %lld ms late", (long long)late_ms);
+    w->watchdog_put_off = true;
+    arm_watchdog(w);
 }
 
 static bool was_ready(const struct worker *w)
@@ -43,8 +59,10 @@ static bool was_ready(const struct worker *w)
 
 void worker_feed_watchdog(struct worker *w)
 {
-    if (w->gen->pool->watchdog_ms > 0 && was_ready(w))
-        worker_arm_ms(w, &w->watchdog, w->gen->pool->watchdog_ms);
+    if (w->gen->pool->watchdog_ms <= 0 || !was_ready(w))
+        return;
+    w->watchdog_put_off = false;
+    arm_watchdog(w);
 }
 
 static void become_ready(void *data)
@@ -441,6 +459,7 @@ struct worker *worker_new(const struct worker_start *start)
     w->started_for = start->reason;
     w->started_ms = clock_ms();
     ev_init(&w->watchdog, on_watchdog);
+    ev_set_priority(&w->watchdog, -1); /* after the messages of the same turn */
     ev_init(&w->end_timer, on_end_timer);
     ev_init(&w->look_timer, on_look_timer);
     ev_io_init(&w->result_io, on_result, -1, EV_READ);

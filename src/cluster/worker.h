@@ -86,6 +86,8 @@ struct worker {
     ev_io result_io;              /* how the exec went */
     ev_io main_io;                /* the pidfd of main_pid when that is not pid */
     ev_timer watchdog;
+    int64_t watchdog_at_ms; /* when it is due */
+    bool watchdog_put_off;  /* once, since the worker was heard */
     ev_timer end_timer;
     ev_timer look_timer; /* runs while the main process is looked for */
 };

@@ -119,7 +119,7 @@ def test_frozen_workers():
         if not groups[0].v1:
             skip("KILL ends frozen processes of version 2")
         m = stack.enter_context(Master(
-            "-w", "1", "-l", "127.0.0.1:0", "--stop-timeout", "100ms", "--watchdog", "300ms", *FAST,
+            "-w", "1", "-l", "127.0.0.1:0", "--stop-timeout", "100ms", "--watchdog", "1s", *FAST,
             "--breaker-cooldown", "200ms", "--", *server("--pings=100")))
         m.wait_ready()
         stays(lambda: True, 0.2, "min-uptime")

@@ -3,6 +3,7 @@ import os
 import pwd
 import resource
 import signal
+import time
 
 import proc
 from harness import (NOBODY, Master, ask, check, diag, equal, folder, matches, need_root, pool,
@@ -195,7 +196,7 @@ def test_garbage():
 
 def test_watchdog():
     """A missed watchdog is ABRT; the worker is replaced, one that pings is left alone"""
-    with Master("-w", "2", "-l", "127.0.0.1:0", "--watchdog", "400ms", "--min-uptime", "100ms",
+    with Master("-w", "2", "-l", "127.0.0.1:0", "--watchdog", "2s", "--min-uptime", "100ms",
                 "--limit-core", "0", config=pool(command=[
                     "/bin/sh", "-c",
                     f'test $PREFORK_SLOT = 0 && exec {server()[0]} --notify --pings=3;'
@@ -203,11 +204,29 @@ def test_watchdog():
         m.wait_ready()
         good, bad = m.in_slot(1), m.in_slot(0)
         env = proc.environ(bad)
-        equal((env["WATCHDOG_USEC"], env["WATCHDOG_PID"]), ("400000", str(bad)), "environment")
+        equal((env["WATCHDOG_USEC"], env["WATCHDOG_PID"]), ("2000000", str(bad)), "environment")
         m.wait_log(rf"main\.0\[{bad}\]: .*watchdog")
         m.wait_log(rf"main\.0\[{bad}\]: .*ABRT")
         wait_until(lambda: m.in_slot(0) != bad, "a replacement")
         equal(m.in_slot(1), good, "the worker that pings")
+
+
+def test_watchdog_after_standstill():
+    """When master and workers stood still, those that go on are not judged by their watchdog"""
+    with Master("-w", "3", "-l", "127.0.0.1:0", "--watchdog", "2s", "--min-uptime", "10ms",
+                "--limit-core", "0", "--stop-timeout", "200ms", "--", *server("--pings=-1")) as m:
+        m.wait_ready()
+        goes_on, stood_still, hangs = (m.in_slot(slot) for slot in range(3))
+        m.send(signal.SIGSTOP)
+        os.kill(stood_still, signal.SIGSTOP)
+        os.kill(hangs, signal.SIGSTOP)
+        time.sleep(3)
+        m.send(signal.SIGCONT)
+        os.kill(stood_still, signal.SIGCONT)
+        m.wait_log(rf"\[{hangs}\]: missed its watchdog")
+        wait_until(lambda: m.in_slot(2) != hangs, "a replacement")
+        equal([m.in_slot(slot) for slot in range(2)], [goes_on, stood_still], "the others")
+        equal(m.count_log("missed its watchdog"), 1, "workers that missed it")
 
 
 def test_forward_signals():
