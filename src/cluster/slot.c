@@ -110,12 +110,26 @@ static void is_late(struct slot *s, struct worker *w)
         judge(s, END_FAILED, false);
 }
 
+/* Master or machine stood still: the worker may have too, or have said READY=1 without being heard.
+ * Once it gets the whole time anew. */
+static bool is_start_put_off(struct slot *s)
+{
+    if (s->put_off || clock_ms() - s->timer_ms < WORKER_LATE_MS)
+        return false;
+    slot_arm_ms(s, s->wanted->pool->start_timeout_ms);
+    s->put_off = true;
+    return true;
+}
+
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct slot *s = timer->data;
 
-    if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING)
+    if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING) {
+        if (is_start_put_off(s))
+            return;
         is_late(s, s->state == SLOT_STARTING ? s->cur : s->next);
+    }
     slot_post(s, EVENT_TIMEOUT);
 }
 
@@ -283,6 +297,7 @@ static void act_promote(struct slot *s)
 
 static void act_arm_start(struct slot *s)
 {
+    s->put_off = false;
     slot_arm_ms(s, s->wanted->pool->start_timeout_ms);
 }
 

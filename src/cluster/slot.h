@@ -68,6 +68,7 @@ struct slot {
     struct start_item start;
     ev_timer timer;
     int64_t timer_ms; /* when it fires, monotonic */
+    bool put_off;     /* the end of this start, once */
 };
 
 /* A slot that is down. */

@@ -11,11 +11,10 @@
 #include "mechanism/oom_watch.h"
 #include "mechanism/orphans.h"
 
-#define ABORT_GRACE_MS   5000 /* for a core dump; never longer than stop-timeout */
-#define LOOK_AGAIN_MS    10
-#define STUCK_GRACE_MS   5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
-#define EXTEND_LIMIT_MS  3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
-#define WATCHDOG_LATE_MS 50      /* of its timer, from which on nobody is judged by it */
+#define ABORT_GRACE_MS  5000 /* for a core dump; never longer than stop-timeout */
+#define LOOK_AGAIN_MS   10
+#define STUCK_GRACE_MS  5000    /* KILL acts at once, but for uninterruptible sleep or a freezer */
+#define EXTEND_LIMIT_MS 3600000 /* what one EXTEND_TIMEOUT_USEC may ask for */
 
 uid_t worker_uid(const struct worker *w)
 {
@@ -43,7 +42,7 @@ static void on_watchdog(struct ev_loop *loop UNUSED, ev_timer *timer, int events
     struct worker *w = timer->data;
     int64_t late_ms = clock_ms() - w->watchdog_at_ms;
 
-    if (late_ms < WATCHDOG_LATE_MS || w->watchdog_put_off) {
+    if (late_ms < WORKER_LATE_MS || w->watchdog_put_off) {
         w->ops->sick(w->data, w, RESTART_WATCHDOG, "missed its watchdog");
         return;
     }

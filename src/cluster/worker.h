@@ -41,6 +41,9 @@ struct worker_ops {
     int (*own_sockets)(void *data, struct worker *w, struct buf *out);
 };
 
+/* A timer that is so late tells that the master or the machine stood still: it judges nobody. */
+#define WORKER_LATE_MS 50
+
 enum worker_exit_kind {
     WORKER_EXIT_NONE,
     WORKER_EXIT_CODE,

@@ -229,6 +229,18 @@ def test_watchdog_after_standstill():
         equal(m.count_log("missed its watchdog"), 1, "workers that missed it")
 
 
+def test_start_after_standstill():
+    """A worker that became ready while the master stood still is not too late"""
+    with Master("-w", "1", "-l", "127.0.0.1:0", "--start-timeout", "3s", "--ready", "notify", "--",
+                *server("--start-delay=1500")) as m:
+        wait_until(m.workers, "a worker")
+        m.send(signal.SIGSTOP)
+        time.sleep(4)
+        m.send(signal.SIGCONT)
+        m.wait_ready()
+        equal(m.count_log("not ready in time"), 0, "workers that were too late")
+
+
 def test_forward_signals():
     """forward-signals passes USR1 on to the workers, other signals not"""
     with Master("-w", "2", "-l", "127.0.0.1:0", "--forward-signals", "USR1", "--", *server()) as m:
