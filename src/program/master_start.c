@@ -79,8 +79,9 @@ static void report(const struct master *m)
         const struct generation *g = c->pools[i]->gen;
 
         for (size_t k = 0; k < g->nlisteners; k++)
-            log_info(&(struct log_who){.pool = pool_name(c->pools[i]), .slot = -1},
-                     "listening on %s", listener_address(g->listeners[k]));
+            if (listener_has_sockets(g->listeners[k]))
+                log_info(&(struct log_who){.pool = pool_name(c->pools[i]), .slot = -1},
+                         "listening on %s", listener_address(g->listeners[k]));
     }
     if (control_path(m->control))
         log_info(LOG_NOBODY, "control on %s", control_path(m->control));

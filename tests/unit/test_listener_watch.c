@@ -151,7 +151,7 @@ Test(listener_watch, watches_a_discovered_socket_from_listen_on)
 
     spec.port = listener_port(first);
     listener_unref(first);
-    cr_assert_eq(listener_open_empty(&spec, &per_worker, &l, &why), 0);
+    cr_assert_eq(listener_open_empty(&spec, 0, &per_worker, &l, &why), 0);
     listener_watch(l, watch);
     cr_assert_eq(listener_bind_slot(l, 1, &why), 0, "%s", why.text);
     run();
