@@ -5,13 +5,14 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 
 import proc
 from harness import (PREFORKD, QUICK, Hammer, Master, activated, ask, check, connect, diag, equal, folder,
                      free_port, helper, matches, need_program, need_root, parse_reply, parse_who,
-                     pool, read_all, server, timeout, wait_until, write)
+                     pool, read_all, server, skip, timeout, wait_until, write)
 
 TAKEN_OVER = r"took over"
 FAILED = r"upgrade failed: (.*); this program runs on"
@@ -429,6 +430,35 @@ def test_lost_unix_socket():
         m.reload()
         equal(unix_who(path).gen, 3, "generation")
     check(not os.path.exists(path), "the socket's file is left")
+
+
+INTERFACE = """ip link set lo up && ip link add gone0 type veth peer name gone1 &&
+ip link set gone1 up && echo 0 >/proc/sys/net/ipv6/conf/gone0/accept_dad &&
+ip link set gone0 up && ip address add fe80::1234/64 dev gone0 nodad"""
+
+
+def in_own_network():
+    """A wrapper that runs a command in a network of its own with an interface that can be removed."""
+    need_root()
+    for name in "unshare", "ip", "nsenter":
+        need_program(name)
+    if subprocess.run(["unshare", "--net", "sh", "-c", INTERFACE], stderr=subprocess.DEVNULL,
+                      check=False).returncode != 0:
+        skip("no interface can be made")
+    return ["unshare", "--net", "sh", "-c", f'{INTERFACE} && exec "$0" "$@"']
+
+
+def test_lost_interface():
+    """The interface of an address was removed: workers go on, and others can be started"""
+    with Master("-w", "2", "-l", "[fe80::1234%gone0]:80", "--min-uptime", "10ms", "--", *server(),
+                wrapper=in_own_network(), health="off") as m:
+        m.wait_log("all workers are ready")
+        before = pids(m)
+        subprocess.run(["nsenter", "-t", str(m.pid), "-n", "ip", "link", "del", "gone0"], check=True)
+        upgrade(m)
+        equal(pids(m), before, "workers")
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(pids(m)) == 2 and before[0] not in pids(m), "a successor")
 
 
 EDIT = """
