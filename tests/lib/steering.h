@@ -64,10 +64,12 @@ static UNUSED int take_all(const struct listener *l, int slot)
     return n;
 }
 
+/* Takes what arrives for all slots, once there is something. */
 static UNUSED int arrivals(const struct listener *l, int *hits)
 {
     int sum = 0;
 
+    anything_arrives(l);
     for (int slot = 0; listener_fd(l, slot) >= 0; slot++) {
         int n = take_all(l, slot);
 
