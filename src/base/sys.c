@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { DESCENT_MAX = 64, STAT_MAX = 4096 };
+enum { DESCENT_MAX = 64, STAT_MAX = 4096, EXITING = 0x4 };
 
 /* O_NONBLOCK so that opening a FIFO returns, O_NOCTTY so that no terminal becomes ours. */
 static int open_for_reading(const char *path)
@@ -214,16 +214,17 @@ static int parse_stat(const char *text, struct sys_proc *out)
 {
     const char *open = strchr(text, '(');
     const char *end = strrchr(text, ')');
-    unsigned long vsize;
+    unsigned long flags, vsize;
 
     if (!open || !end || end < open)
         return -EBADMSG;
     snprintf(out->comm, sizeof(out->comm), "%.*s", (int)(end - open - 1), open + 1);
     if (sscanf(end + 1,
-               " %c %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu",
-               &out->state, &out->ppid, &out->pgrp, &out->session, &vsize) != 5)
+               " %c %d %d %d %*s %*s %lu %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu",
+               &out->state, &out->ppid, &out->pgrp, &out->session, &flags, &vsize) != 6)
         return -EBADMSG;
     out->ending = vsize == 0;
+    out->exiting = flags & EXITING;
     return 0;
 }
 

@@ -39,7 +39,8 @@ struct sys_proc {
     pid_t ppid;
     pid_t pgrp;
     pid_t session;
-    bool ending; /* it has no memory any more, as a zombie and as one that is about to be */
+    bool ending;  /* it has no memory any more, as a zombie and as one that is about to be */
+    bool exiting; /* it is on its way there (PF_EXITING in the kernel's sched.h) or beyond */
     char state;
     char comm[64];
 };

@@ -302,8 +302,10 @@ static void says_ready(struct worker *w)
 {
     if (w->gen->pool->ready == READY_PROBE)
         return;
-    if (w->state == WORKER_STARTING)
+    if (w->state == WORKER_STARTING) {
+        take_result(w); /* it was sent before, but one turn of the loop may bring both */
         look_for_own_sockets(w);
+    }
     become_ready(w);
 }
 

@@ -61,6 +61,19 @@ int listener_prepare_socket(const struct listener *l, int fd); /* its options */
 int listener_bind_socket(struct listener *l, int fd, bool reuseport, struct why *why);
 int listener_start(struct listener *l, int fd);
 
+/* Port 0 becomes a number: `chooser` is then a bound socket of the caller, which keeps the number
+ * until the first slot's socket has it. */
+int listener_choose_port(struct listener *l, int *chooser, struct why *why);
+
+/* listener_bind_socket() for the first one, which others may stand in the way of. `chooser`: see
+ * above; -1: the port was a number from the beginning. */
+int listener_bind_first(struct listener *l, int fd, int chooser, struct why *why);
+
+/* Whether the socket is our own and is bound to something else than `bound`: after a reload that
+ * goes from 0.0.0.0:80 to *:80 both are open for a moment, and nothing is lost by that. An own one
+ * on just this address is another pool that asked for it too. */
+bool listener_is_elsewhere(uint64_t inode, const struct sockspec *bound);
+
 /* Watches a socket that listens, if somebody wants to know; and no more, before it is closed. */
 void listener_watch_socket(struct listener *l, struct slot_socket *s);
 void listener_unwatch_socket(struct listener *l, int fd);

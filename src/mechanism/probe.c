@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "mechanism/sockdiag.h"
+#include "mechanism/socket_spec.h"
 #include "policy/deadline.h"
 #include "policy/steer_prog.h"
 
@@ -56,11 +57,6 @@ bool probe_target(const struct sockspec *bound, struct sockspec *to)
     return to->kind == SOCKSPEC_IP4 || !IN6_IS_ADDR_LINKLOCAL(&to->ip6);
 }
 
-static int set_int(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
 /* IP_BIND_ADDRESS_NO_PORT leaves the port to connect(2), which then may use one that other
  * connections have too. */
 static int bind_source(int fd, const struct sockspec *from)
@@ -68,7 +64,7 @@ static int bind_source(int fd, const struct sockspec *from)
     struct sockaddr_storage a;
     socklen_t len = sockspec_sockaddr(from, 0, &a);
 
-    set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    socket_set_number(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     return bind(fd, (struct sockaddr *)&a, len) < 0 ? -errno : 0;
 }
 
@@ -92,12 +88,12 @@ static int prepare6(int fd, int slot, struct sockaddr_storage *to)
                                       .flr_action = IPV6_FL_A_GET,
                                       .flr_share = IPV6_FL_S_ANY,
                                       .flr_flags = IPV6_FL_F_CREATE};
-    int r = set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, STEER_PROBE_IP6_TCLASS);
+    int r = socket_set_number(fd, IPPROTO_IPV6, IPV6_TCLASS, STEER_PROBE_IP6_TCLASS);
 
     in6->sin6_flowinfo = htonl(label);
     setsockopt(fd, IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, &lease, sizeof(lease));
     if (r == 0)
-        r = set_int(fd, IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1);
+        r = socket_set_number(fd, IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1);
     return r < 0 ? r : bind_source(fd, &from);
 }
 

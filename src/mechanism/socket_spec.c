@@ -10,6 +10,11 @@ int socket_number(int fd, int level, int option)
     return getsockopt(fd, level, option, &value, &len) < 0 ? -errno : value;
 }
 
+int socket_set_number(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
 int socket_spec(int fd, struct sockspec *out)
 {
     struct sockaddr_storage address = {0};

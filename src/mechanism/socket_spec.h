@@ -11,4 +11,7 @@ int socket_spec(int fd, struct sockspec *out);
 /* A socket option that is a number, or -errno. */
 int socket_number(int fd, int level, int option);
 
+/* Sets one. 0 or -errno of setsockopt(2). */
+int socket_set_number(int fd, int level, int option, int value);
+
 #endif

@@ -429,6 +429,17 @@ static void end_child(pid_t pid)
         ;
 }
 
+/* Cut off by its timer. One that has loaded its program may be late as well, when it was the master
+ * for whom the machine had no time. */
+static bool was_cut_off(pid_t pid, int64_t began_ms)
+{
+    struct sys_proc proc;
+
+    if (clock_ms() - began_ms < LOAD_LIMIT_MS)
+        return false;
+    return sys_proc_stat(pid, &proc) < 0 || proc.exiting;
+}
+
 /* vfork(2): the child runs in the memory of the master, which waits until it has loaded its
  * program. That spares to copy the master's page tables, to copy each page that it then writes to,
  * and to throw the copy away: together more than all the rest of a start. A program that is slow to
@@ -448,7 +459,7 @@ static pid_t lend_memory(struct child *c)
     c->borrows = false;
     if (pid < 0)
         return pid;
-    if (c->limited && clock_ms() - began_ms < LOAD_LIMIT_MS) {
+    if (c->limited && !was_cut_off(pid, began_ms)) {
         late_in_a_row = 0;
         return pid;
     }
@@ -456,7 +467,7 @@ static pid_t lend_memory(struct child *c)
     if (late_in_a_row == LATE_MAX)
         log_info(LOG_NOBODY, "workers are started by fork(2) from now on, since %s",
                  c->limited ? "programs are slow to load" : "there is no timer for vfork(2)");
-    end_child(pid); /* whether it has just loaded it or not, which cannot be seen yet */
+    end_child(pid);
     return -ETIME;
 }
 

@@ -148,7 +148,7 @@ def finish(failed):
         manager.forget()
     for master in _masters:
         left += master.finish()
-        if failed:
+        if failed and master.process is not None:
             master.show_log()
     left += [f"file {name}" for name in os.listdir(folder()) if name.endswith((".pid", ".sock"))]
     if not failed:

@@ -57,6 +57,14 @@ def binder(*options):
     return [helper("workers/binder"), *options]
 
 
+def need_foreign_calls():
+    """For binder("--foreign")."""
+    status = os.spawnv(os.P_WAIT, binder()[0], binder("--foreign", "--exit=0", "127.0.0.1:0"))
+    if status == 77:
+        harness.skip("no i386 system calls here")
+    harness.equal(status, 0, "exit status of the server alone")
+
+
 def c_server(*options):
     return lambda host, port: binder(*options, f"{host}:{port}")
 
@@ -144,6 +152,7 @@ class Server(typing.NamedTuple):
     def wait_slots(self, m, address, count):
         """Asks until all of `count` slots have answered."""
         seen = set()
+        wait_listens(address)
 
         def all_seen():
             seen.add(self.slot(m, address))
@@ -189,6 +198,13 @@ SERVERS = [
 
 def server_named(name):
     return next(server for server in SERVERS if server.name == name)
+
+
+def wait_listens(address, count=1):
+    """Until so many sockets listen on its port. Without --listen the end of ready-delay is
+    readiness, and on a slow machine that may come before the server binds."""
+    port = int(address.rsplit(":", 1)[1])
+    wait_until(lambda: proc.listeners(port) >= count, f"{count} sockets that listen on port {port}")
 
 
 def own_sockets(address):

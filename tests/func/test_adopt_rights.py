@@ -2,7 +2,7 @@
 import proc
 from harness import (NOBODY, Master, as_in_container, as_nobody, can_bind, equal, free_port,
                      matches, need_root, skip, wait_until)
-from servers import binder, server_named
+from servers import binder, need_foreign_calls, server_named
 
 LOCAL = "127.0.0.1"
 KINDS = ("python_http_server", "c_forking_each_binds", "c_threads_each_binds")
@@ -88,6 +88,17 @@ def test_no_privilege_is_lent():
             m.wait_log("failed start number 2")
             matches(m.log(), r"bind: Permission denied", "what the server says")
             equal(proc.listeners(port), 0, "sockets on the port")
+
+
+def test_unseen_bind_of_others():
+    """Of workers under another user each is named that binds unseen, however fast it is"""
+    need_root()
+    need_foreign_calls()
+    count = 16  # at once: READY=1 reaches the master together with how the start went
+    with Master("-w", str(count), "-l", f"{LOCAL}:0", "--user", "nobody", "--ready", "notify",
+                "--", *binder("--foreign", "--notify", f"{LOCAL}:0")) as m:
+        m.wait_ready()
+        equal(m.count_log("past adoption"), count, "workers that were named")
 
 
 def test_privileged_port():

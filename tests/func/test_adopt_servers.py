@@ -1,7 +1,7 @@
 """Adoption: servers of all kinds, unmodified, share one port."""
 import proc
 from harness import QUICK, Hammer, Master, check, equal, free_port, need_ipv6, pool, timeout
-from servers import SERVERS
+from servers import SERVERS, wait_listens
 
 WORKERS = 3
 NOT_ADOPTED = r"adoption does not work|cannot share"
@@ -35,6 +35,7 @@ def reload_under_load(server, listed):
     with Master(config=config) as m:
         m.ports.add(port)
         m.wait_ready()
+        wait_listens(f"127.0.0.1:{port}", 2)
         with Hammer(f"127.0.0.1:{port}", clients=16, rate=1000, seconds=150) as load:
             for _ in range(3 if QUICK else 10):
                 m.reload()

@@ -3,6 +3,8 @@
 
 #include <sys/resource.h>
 
+#include "base/clock.h"
+
 static void note_pid(void *data, pid_t pid)
 {
     *(pid_t *)data = pid;
@@ -126,4 +128,21 @@ Test(spawn_memory, a_prompt_program_between_slow_ones_is_trusted)
         if (!runs_in_our_memory(r))
             cr_skip_test("this machine has no time for us");
     }
+}
+
+static int64_t hasty_clock_us(void)
+{
+    static int64_t now_us;
+
+    return now_us += 1000000;
+}
+
+/* As if the machine had let the master wait, and not the child. */
+Test(spawn_memory, late_master_keeps_what_was_started)
+{
+    struct spawn_request r = request_for(sleeper);
+
+    clock_set_source(hasty_clock_us);
+    for (int i = 0; i < 5; i++)
+        cr_expect(runs_in_our_memory(r), "start %d", i);
 }

@@ -314,12 +314,12 @@ Test(sys, reads_the_stat_of_a_process_with_an_evil_name)
     cr_expect_eq(proc.pgrp, pid);
     cr_expect_eq(proc.session, getsid(0));
     cr_expect(proc.state == 'S' || proc.state == 'R', "%c", proc.state);
-    cr_expect_not(proc.ending);
+    cr_expect_not(proc.ending || proc.exiting);
     cr_assert_eq(kill(pid, SIGKILL), 0);
     cr_assert_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
     cr_assert_eq(sys_proc_stat(pid, &proc), 0);
     cr_expect_eq(proc.state, 'Z');
-    cr_expect(proc.ending);
+    cr_expect(proc.ending && proc.exiting);
     cr_assert_eq(waitpid(pid, NULL, 0), pid);
     cr_expect_eq(sys_proc_stat(pid, &proc), -ESRCH);
 }
