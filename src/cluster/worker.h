@@ -12,6 +12,7 @@
 #include "mechanism/adopter.h"
 #include "mechanism/handover.h"
 #include "mechanism/notify_server.h"
+#include "policy/deadline.h"
 #include "policy/restart.h"
 
 enum worker_state {
@@ -86,7 +87,9 @@ struct worker {
     ev_io result_io;              /* how the exec went */
     ev_io main_io;                /* the pidfd of main_pid when that is not pid */
     ev_timer watchdog;
+    struct deadline watchdog_due;
     ev_timer end_timer;
+    struct deadline end_due;
     ev_timer look_timer; /* runs while the main process is looked for */
 };
 

@@ -5,8 +5,8 @@ import resource
 import signal
 
 import proc
-from harness import (NOBODY, Master, ask, check, diag, equal, folder, matches, need_root, pool,
-                     quiet_server, server, sleeper, stays, wait_until, write)
+from harness import (NOBODY, Master, ask, check, diag, equal, folder, matches, need_other_user,
+                     pool, quiet_server, server, sleeper, stays, wait_until, write)
 
 
 def worker_env(m):
@@ -73,7 +73,7 @@ def test_process_state():
 
 def test_user_and_group():
     """user and group: uid, gid, supplementary groups and HOME are those of the user"""
-    need_root()
+    need_other_user()
     with Master("-w", "1", "-l", "127.0.0.1:0", "--user", "nobody", "--", *server()) as m:
         m.wait_ready()
         status = proc.status(m.who().pid)
