@@ -19,7 +19,7 @@ def work(job):
 
 
 signal.signal(signal.SIGTERM, stop)
-server = redis.Redis(port=int(os.environ.get("REDIS_PORT", "6379")))
+server = redis.Redis("127.0.0.1", int(os.environ.get("REDIS_PORT", "6379")))
 while job := server.lmove(MINE, "jobs", "LEFT", "RIGHT"):
     pass
 while not stopping:

@@ -41,7 +41,7 @@ int cluster_open_pool(struct cluster *c, struct settings *settings, size_t index
         return why_fail_errno(why, -ENOMEM, "pool");
     p->wanted = nslots > 0 ? nslots : gen->workers;
     r = pool_grow(p, gen, p->wanted, why);
-    return r < 0 ? r : discovery_reopen(&p->discovery, gen, &c->means.stored, p->nslots, why);
+    return r < 0 ? r : discovery_reopen(&p->discovery, gen, &c->means, p->nslots, why);
 }
 
 int cluster_open(struct cluster *c, struct ev_loop *loop, const struct cluster_ops *ops, void *data,

@@ -120,9 +120,10 @@ static json_t *save_pool(const struct pool *p, struct handover *h)
 
     for (int i = 0; i < p->nslots; i++)
         json_array_append_new(slots, save_slot(p, p->slots[i], h));
-    return json_pack("{s:s, s:I, s:i, s:b, s:o, s:o, s:o}", "name", pool_name(p), "generation",
-                     (json_int_t)p->gen->number, "workers", p->wanted, "ran", p->gen->ran,
-                     "restarts", save_counts(p), "sockets", save_listeners(h, p), "slots", slots);
+    return json_pack("{s:s, s:I, s:i, s:b, s:o, s:o, s:o, s:o}", "name", pool_name(p), "generation",
+                     (json_int_t)p->gen->number, "workers", p->wanted, "ran", p->gen->ran, "user",
+                     spawn_user_save(&p->gen->user), "restarts", save_counts(p), "sockets",
+                     save_listeners(h, p), "slots", slots);
 }
 
 static json_t *save_inherited(const struct inherited_listeners *inherited, struct handover *h)
@@ -185,11 +186,30 @@ static int take_sockets(const json_t *pool, struct stored_sockets *out, struct w
     return 0;
 }
 
+/* One that is lost keeps its place: what workers get goes by the order. */
+static int take_one_inherited(const json_t *saved, const struct listener_options *options,
+                              struct listener **out, struct why *why)
+{
+    struct sockspec lost = {.kind = SOCKSPEC_SYSTEMD};
+    CLEANUP_BUF struct buf name = BUF_INIT;
+
+    handover_text(saved, "name", &name);
+    if (listener_take(handover_take_fd(saved, "fd"), buf_str(&name), options, out, why) == 0)
+        return 0;
+    log_error(LOG_NOBODY,
+              "inherited socket '%s' was lost in the upgrade (%s): its workers go on, and no "
+              "other can be started before the service is",
+              buf_str(&name), why->text);
+    snprintf(lost.path, sizeof(lost.path), "%s", buf_str(&name));
+    snprintf(lost.name, sizeof(lost.name), "%s", buf_str(&name));
+    return listener_open_empty(&lost, 0, options, out, why);
+}
+
 static int take_inherited(const json_t *saved, const struct settings *settings,
                           struct inherited_listeners *out, struct why *why)
 {
-    const struct listener_options options = {.backlog = (int)settings->pools[0].backlog,
-                                             .shared = true};
+    const struct listener_options options = {
+        .backlog = (int)settings->pools[0].backlog, .shared = true, .in_use = true};
     const json_t *list = json_object_get(saved, "inherited");
     int r = 0;
 
@@ -197,11 +217,7 @@ static int take_inherited(const json_t *saved, const struct settings *settings,
     if (!out->items)
         return why_fail_errno(why, -ENOMEM, "inherited sockets");
     for (size_t i = 0; i < json_array_size(list) && r == 0; i++) {
-        CLEANUP_BUF struct buf name = BUF_INIT;
-
-        handover_text(json_array_get(list, i), "name", &name);
-        r = listener_take(handover_take_fd(json_array_get(list, i), "fd"), buf_str(&name), &options,
-                          &out->items[out->n], why);
+        r = take_one_inherited(json_array_get(list, i), &options, &out->items[out->n], why);
         out->n += r == 0;
     }
     return r;
@@ -242,6 +258,15 @@ static void resume_slots(struct pool *p, const json_t *saved)
     }
 }
 
+/* As it was looked up, though nobody of that name may be left: an upgrade changes no user. Programs
+ * before 0.1.0 did not hand it over. */
+static int resume_user(struct generation *g, const json_t *saved, struct why *why)
+{
+    if (spawn_user_resume(saved, &g->user) == 0)
+        return 0;
+    return spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
+}
+
 static int resume_pool(struct cluster *c, struct settings *settings, size_t index,
                        const json_t *saved, struct why *why)
 {
@@ -257,6 +282,9 @@ static int resume_pool(struct cluster *c, struct settings *settings, size_t inde
     if (r < 0)
         return r;
     p = c->pools[c->npools - 1];
+    r = resume_user(p->gen, json_object_get(pool, "user"), why);
+    if (r < 0)
+        return r;
     p->wanted = (int)handover_number(pool, "workers");
     p->gen->ran = handover_flag(pool, "ran");
     load_counts(p, json_object_get(pool, "restarts"));
@@ -272,8 +300,10 @@ int cluster_resume(struct cluster *c, struct ev_loop *loop, const struct cluster
     int r = take_all(saved, settings, &inherited, &stored, why);
 
     cluster_init(c, loop, ops, data, &inherited, &stored);
+    c->means.resumes = true;
     for (size_t i = 0; i < settings->npools && r == 0; i++)
         r = resume_pool(c, settings, i, saved, why);
+    c->means.resumes = false;
     stored_free(&c->means.stored);
     c->generation = (unsigned)handover_number(saved, "generation");
     c->was_ready = handover_flag(saved, "was_ready");

@@ -44,7 +44,7 @@ static int add(struct discovery *d, const struct generation *gen, const struct s
                struct listener **out, struct why *why)
 {
     const struct listener_options options = {.backlog = (int)gen->pool->backlog};
-    int r = listener_open_empty(asked, &options, out, why);
+    int r = listener_open_empty(asked, 0, &options, out, why);
     struct listener **place;
 
     if (r < 0)
@@ -61,9 +61,11 @@ static int add(struct discovery *d, const struct generation *gen, const struct s
 }
 
 int discovery_reopen(struct discovery *d, const struct generation *gen,
-                     struct stored_sockets *stored, int nslots, struct why *why)
+                     struct generation_means *means, int nslots, struct why *why)
 {
-    const struct listener_options options = {.backlog = (int)gen->pool->backlog};
+    const struct listener_options options = {.backlog = (int)gen->pool->backlog,
+                                             .in_use = means->resumes};
+    struct stored_sockets *stored = &means->stored;
     const struct sockspec *found;
     int r = 0;
 

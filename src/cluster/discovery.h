@@ -24,7 +24,7 @@ size_t discovery_list(const struct discovery *d, const struct generation *gen,
 
 /* Takes the sockets back that an earlier master had for discovered addresses of the pool. */
 int discovery_reopen(struct discovery *d, const struct generation *gen,
-                     struct stored_sockets *stored, int nslots, struct why *why);
+                     struct generation_means *means, int nslots, struct why *why);
 
 /* A process of a worker of `slot` binds a socket. Returns the descriptor to give, owned by the
  * listener; -EAGAIN: let the kernel do it; or the -errno for the program, with the reason. What was

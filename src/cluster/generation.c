@@ -91,7 +91,7 @@ static int open_or_reopen(struct generation *g, const struct sockspec *spec,
 
     if (r == 0)
         return listener_open(spec, nslots, options, out, why);
-    if (r > 0)
+    if (r > 0 && !options->in_use)
         r = listener_grow(*out, nslots, why);
     if (r < 0 && *out)
         listener_unref(*out);
@@ -105,6 +105,7 @@ static int open_listener(struct generation *g, const char *text, const struct ge
     const struct listener_options options = {
         .backlog = (int)g->pool->backlog,
         .shared = g->pool->accept == ACCEPT_SHARED,
+        .in_use = means->resumes,
     };
     struct listener *l = NULL;
     struct sockspec spec;
@@ -114,6 +115,8 @@ static int open_listener(struct generation *g, const char *text, const struct ge
         return why_prefix(why, r, "listen '%s'", text);
     if (previous)
         l = find_listener(previous->listeners, previous->nlisteners, &spec);
+    if (l && listener_has_sockets(l) && !listener_is_reachable(l))
+        l = NULL; /* its workers serve those that are there; the next ones get another */
     if (!l)
         l = find_listener(inherited->items, inherited->n, &spec);
     if (l)
@@ -219,7 +222,7 @@ int generation_open(struct settings *settings, size_t index, unsigned number,
     if (nslots == 0)
         nslots = g->workers;
     r = g->losses ? 0 : why_fail_errno(why, -ENOMEM, "generation");
-    if (r == 0)
+    if (r == 0 && !means->resumes)
         r = spawn_user_lookup(g->pool->user, g->pool->group, &g->user, why);
     if (r == 0)
         r = open_listeners(g, previous, means, nslots, why);

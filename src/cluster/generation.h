@@ -52,13 +52,16 @@ struct generation_means {
     struct adopt_filter
         *filter; /* made when the first generation wants it; NULL: it cannot be had */
     bool tried_filter;
+    bool resumes; /* after an upgrade: workers serve already, which are worth more than what cannot
+                     be had again */
     struct socket_watch *watch; /* of every pool's sockets */
     struct capture_hub outputs;
 };
 
 /* Makes the generation of the pool at `index` of `settings`. Listeners whose address `previous`
  * (may be NULL) has are shared with it, others were inherited or are opened with a socket
- * for each of `nslots` slots (0: of all its workers). On failure nothing is left behind.
+ * for each of `nslots` slots (0: of all its workers). After an upgrade they are those that were
+ * handed over, and the user is left to the caller. On failure nothing is left behind.
  * -errno with the reason, which names the setting. */
 int generation_open(struct settings *settings, size_t index, unsigned number,
                     const struct generation *previous, struct generation_means *means, int nslots,

@@ -66,7 +66,7 @@ static struct listener *find_listener(const struct probing_target *t, struct soc
     int slot = t->slot->index;
 
     for (size_t i = 0; i < g->nlisteners; i++)
-        if (!listener_is_shared(g->listeners[i]) &&
+        if (!listener_is_shared(g->listeners[i]) && listener_fd(g->listeners[i], slot) >= 0 &&
             probe_target(listener_bound(g->listeners[i]), to))
             return g->listeners[i];
     for (size_t i = 0; i < d->n; i++)

@@ -13,13 +13,18 @@
 
 /* The timer ----------------------------------------------------------------------------------- */
 
-void slot_arm_ms(struct slot *s, int64_t ms)
+static void arm(struct slot *s, int64_t ms)
 {
     ev_now_update(s->loop);
     ev_timer_stop(s->loop, &s->timer);
     ev_timer_set(&s->timer, (double)ms / 1000., 0.);
     ev_timer_start(s->loop, &s->timer);
-    s->timer_ms = clock_ms() + ms;
+}
+
+void slot_arm_ms(struct slot *s, int64_t ms)
+{
+    deadline_set(&s->due, ms, clock_ms());
+    arm(s, ms);
 }
 
 /* A failure of many workers, or again and again, is told with the words of one now and then. */
@@ -110,24 +115,16 @@ static void is_late(struct slot *s, struct worker *w)
         judge(s, END_FAILED, false);
 }
 
-/* Master or machine stood still: the worker may have too, or have said READY=1 without being heard.
- * Once it gets the whole time anew. */
-static bool is_start_put_off(struct slot *s)
-{
-    if (s->put_off || clock_ms() - s->timer_ms < WORKER_LATE_MS)
-        return false;
-    slot_arm_ms(s, s->wanted->pool->start_timeout_ms);
-    s->put_off = true;
-    return true;
-}
-
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct slot *s = timer->data;
+    int64_t now_ms = clock_ms();
 
     if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING) {
-        if (is_start_put_off(s))
+        if (!deadline_passed(&s->due, now_ms)) {
+            arm(s, deadline_left_ms(&s->due, now_ms));
             return;
+        }
         is_late(s, s->state == SLOT_STARTING ? s->cur : s->next);
     }
     slot_post(s, EVENT_TIMEOUT);
@@ -297,7 +294,6 @@ static void act_promote(struct slot *s)
 
 static void act_arm_start(struct slot *s)
 {
-    s->put_off = false;
     slot_arm_ms(s, s->wanted->pool->start_timeout_ms);
 }
 
@@ -494,7 +490,8 @@ static void on_extend_start(void *data, struct worker *w, int64_t ms)
 {
     struct slot *s = data;
 
-    if ((w == s->cur || w == s->next) && ev_is_active(&s->timer) && s->timer_ms < clock_ms() + ms)
+    if ((w == s->cur || w == s->next) && ev_is_active(&s->timer) &&
+        deadline_left_ms(&s->due, clock_ms()) < ms)
         slot_arm_ms(s, ms);
 }
 
@@ -617,9 +614,8 @@ bool slot_child_gone(struct slot *s, pid_t pid, int code, int status)
 int64_t slot_start_wait_ms(const struct slot *s)
 {
     bool waits = s->state == SLOT_BACKOFF || s->state == SLOT_BROKEN;
-    int64_t ms = s->timer_ms - clock_ms();
 
-    return waits && ms > 0 ? ms : 0;
+    return waits ? deadline_left_ms(&s->due, clock_ms()) : 0;
 }
 
 void slot_signal(struct slot *s, int signo)

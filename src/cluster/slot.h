@@ -9,6 +9,7 @@
 #include "cluster/start_queue.h"
 #include "cluster/worker.h"
 #include "policy/breaker.h"
+#include "policy/deadline.h"
 #include "policy/slot_fsm.h"
 
 struct slot;
@@ -67,8 +68,7 @@ struct slot {
     /* private */
     struct start_item start;
     ev_timer timer;
-    int64_t timer_ms; /* when it fires, monotonic */
-    bool put_off;     /* the end of this start, once */
+    struct deadline due; /* when it fires */
 };
 
 /* A slot that is down. */

@@ -20,7 +20,7 @@ static json_t *save_breaker(const struct slot *s)
 /* One that fired is due still: its turn did not come before the upgrade's. */
 static int64_t due_ms(const struct slot *s)
 {
-    return ev_is_active(&s->timer) || ev_is_pending(&s->timer) ? s->timer_ms : 0;
+    return ev_is_active(&s->timer) || ev_is_pending(&s->timer) ? s->due.due_ms : 0;
 }
 
 void slot_save(struct slot *s, struct handover *h, json_t *out)

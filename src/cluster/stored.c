@@ -121,7 +121,7 @@ static void report(const struct listener *l, const char *pool, size_t n, int nsl
              n == 1 ? "" : "s", waiting, waiting == 1 ? "" : "s");
 }
 
-int stored_reopen(struct stored_sockets *s, const char *pool, bool discovered,
+static int reopen(struct stored_sockets *s, const char *pool, bool discovered,
                   const struct sockspec *spec, int nslots, const struct listener_options *options,
                   struct listener **out, struct why *why)
 {
@@ -139,6 +139,50 @@ int stored_reopen(struct stored_sockets *s, const char *pool, bool discovered,
         return r == -ENOENT ? 0 : r;
     report(*out, pool, n, nslots);
     return 1;
+}
+
+static int count_missing(const struct listener *l, bool discovered, int nslots)
+{
+    int n = 0;
+
+    if (discovered) /* only slots whose worker bound it have one */
+        return listener_has_sockets(l) ? 0 : nslots;
+    for (int i = 0; i < nslots; i++)
+        n += listener_fd(l, i) < 0;
+    return n;
+}
+
+/* `r` is what came of reopening. No socket is made here: the workers that serve would not have it,
+ * and what came in by it would wait in vain. */
+static int make_do(int r, const char *pool, bool discovered, const struct sockspec *spec,
+                   int nslots, const struct listener_options *options, struct listener **out,
+                   struct why *why)
+{
+    const char *cause = r < 0 ? why->text : r == 0 ? "there is none that fits" : "it is shut down";
+    const struct log_who who = {.pool = pool, .slot = -1};
+    int missing;
+
+    if (r <= 0 && listener_open_empty(spec, nslots, options, out, NULL) < 0)
+        return why_fail_errno(why, -ENOMEM, "listener");
+    if (r > 0 && !listener_is_reachable(*out))
+        log_error(&who, "%s: its file is gone: clients do not find it before a reload",
+                  listener_address(*out));
+    missing = count_missing(*out, discovered, nslots);
+    if (missing > 0)
+        log_error(&who,
+                  "%s: %d of %d slots lost their socket in the upgrade (%s): their workers go on, "
+                  "the next ones get another once the address is free",
+                  listener_address(*out), missing, nslots, cause);
+    return 1;
+}
+
+int stored_reopen(struct stored_sockets *s, const char *pool, bool discovered,
+                  const struct sockspec *spec, int nslots, const struct listener_options *options,
+                  struct listener **out, struct why *why)
+{
+    int r = reopen(s, pool, discovered, spec, nslots, options, out, why);
+
+    return options->in_use ? make_do(r, pool, discovered, spec, nslots, options, out, why) : r;
 }
 
 const struct sockspec *stored_discovered(const struct stored_sockets *s, const char *pool)

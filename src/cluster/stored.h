@@ -29,7 +29,8 @@ void stored_sort(struct stored_sockets *s, const uint64_t *order, size_t n);
 void stored_prune(struct stored_sockets *s, const struct settings *settings);
 
 /* Makes a listener of the sockets that a pool had for the address. Returns 1, 0 when there are none
- * (`out` is not set), or -errno. */
+ * (`out` is not set), or -errno. When workers are using them, it always makes one, if need be
+ * without sockets: what is missing goes to the log as an error. Then only -ENOMEM. */
 int stored_reopen(struct stored_sockets *s, const char *pool, bool discovered,
                   const struct sockspec *spec, int nslots, const struct listener_options *options,
                   struct listener **out, struct why *why);

@@ -21,7 +21,8 @@ uid_t worker_uid(const struct worker *w)
     return w->gen->user.set ? w->gen->user.uid : geteuid();
 }
 
-void worker_arm_ms(struct worker *w, ev_timer *timer, int64_t ms)
+/* The timer fires in so many milliseconds, and no earlier. */
+static void arm(struct worker *w, ev_timer *timer, int64_t ms)
 {
     ev_now_update(w->loop);
     ev_timer_stop(w->loop, timer);
@@ -29,26 +30,29 @@ void worker_arm_ms(struct worker *w, ev_timer *timer, int64_t ms)
     ev_timer_start(w->loop, timer);
 }
 
-static void arm_watchdog(struct worker *w)
+static void arm_deadline(struct worker *w, ev_timer *timer, struct deadline *d, int64_t ms)
 {
-    w->watchdog_at_ms = clock_ms() + w->gen->pool->watchdog_ms;
-    worker_arm_ms(w, &w->watchdog, w->gen->pool->watchdog_ms);
+    deadline_set(d, ms, clock_ms());
+    arm(w, timer, ms);
 }
 
-/* A timer that comes late tells of a master or a machine that stood still. Then the worker may have
- * stood still too, or what it sent is still to be read: once it gets the whole time anew. */
+/* The timer fired. If it is not over, it was armed again. */
+static bool is_over(struct worker *w, ev_timer *timer, struct deadline *d)
+{
+    int64_t now_ms = clock_ms();
+
+    if (deadline_passed(d, now_ms))
+        return true;
+    arm(w, timer, deadline_left_ms(d, now_ms));
+    return false;
+}
+
 static void on_watchdog(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct worker *w = timer->data;
-    int64_t late_ms = clock_ms() - w->watchdog_at_ms;
 
-    if (late_ms < WORKER_LATE_MS || w->watchdog_put_off) {
+    if (is_over(w, timer, &w->watchdog_due))
         w->ops->sick(w->data, w, RESTART_WATCHDOG, "missed its watchdog");
-        return;
-    }
-    log_debug(&w->who, "not judged by its watchdog, which came %lld ms late", (long long)late_ms);
-    w->watchdog_put_off = true;
-    arm_watchdog(w);
 }
 
 static bool was_ready(const struct worker *w)
@@ -58,10 +62,8 @@ static bool was_ready(const struct worker *w)
 
 void worker_feed_watchdog(struct worker *w)
 {
-    if (w->gen->pool->watchdog_ms <= 0 || !was_ready(w))
-        return;
-    w->watchdog_put_off = false;
-    arm_watchdog(w);
+    if (w->gen->pool->watchdog_ms > 0 && was_ready(w))
+        arm_deadline(w, &w->watchdog, &w->watchdog_due, w->gen->pool->watchdog_ms);
 }
 
 static void become_ready(void *data)
@@ -111,14 +113,21 @@ static void kill_group(struct worker *w)
     w->killed = true;
 }
 
+void worker_arm_end(struct worker *w, int64_t ms)
+{
+    arm_deadline(w, &w->end_timer, &w->end_due, ms);
+}
+
 static void on_end_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
 {
     struct worker *w = timer->data;
 
+    if (!is_over(w, timer, &w->end_due))
+        return;
     if (!w->killed) {
         log_warn(&w->who, "did not stop in time: killing its process group");
         kill_group(w);
-        worker_arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
+        worker_arm_end(w, STUCK_GRACE_MS);
         return;
     }
     log_error(&w->who, "cannot be killed (uninterruptible or frozen): going on without it");
@@ -143,11 +152,11 @@ void worker_end(struct worker *w, enum worker_end how)
     w->state = WORKER_DRAINING;
     if (how == WORKER_END_KILL) {
         kill_group(w);
-        worker_arm_ms(w, &w->end_timer, STUCK_GRACE_MS);
+        worker_arm_end(w, STUCK_GRACE_MS);
         return;
     }
     worker_signal(w, how == WORKER_END_ABORT ? SIGABRT : (int)w->gen->pool->stop_signal);
-    worker_arm_ms(w, &w->end_timer, how == WORKER_END_ABORT ? abort_ms : stop_ms);
+    worker_arm_end(w, how == WORKER_END_ABORT ? abort_ms : stop_ms);
 }
 
 static void set_exit(struct worker *w, int code, int status)
@@ -368,7 +377,7 @@ static void set_main_pid(struct worker *w, pid_t pid)
 
 void worker_look_again(struct worker *w)
 {
-    worker_arm_ms(w, &w->look_timer, LOOK_AGAIN_MS);
+    arm(w, &w->look_timer, LOOK_AGAIN_MS);
 }
 
 /* A server that goes into the background, in one step or two: its process ends well and leaves one
@@ -412,8 +421,8 @@ static void extend(struct worker *w, uint64_t usec)
     if (w->state == WORKER_STARTING)
         w->ops->extend_start(w->data, w, ms);
     else if (ev_is_active(&w->end_timer) && !w->killed &&
-             ev_timer_remaining(w->loop, &w->end_timer) < (double)ms / 1000.)
-        worker_arm_ms(w, &w->end_timer, ms);
+             deadline_left_ms(&w->end_due, clock_ms()) < ms)
+        worker_arm_end(w, ms);
 }
 
 static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNUSED)
@@ -432,7 +441,7 @@ static void on_notify(void *data, const struct notify_msg *msg, pid_t sender UNU
     if ((msg->bits & NOTIFY_STOPPING) && was_ready(w)) {
         w->state = WORKER_DRAINING;
         ev_timer_stop(w->loop, &w->watchdog);
-        worker_arm_ms(w, &w->end_timer, w->gen->pool->stop_timeout_ms);
+        worker_arm_end(w, w->gen->pool->stop_timeout_ms);
         log_info(&w->who, "says that it is stopping");
     }
     /* The last two may end in the owner's hands, which may free the worker. */
@@ -458,7 +467,6 @@ struct worker *worker_new(const struct worker_start *start)
     w->started_for = start->reason;
     w->started_ms = clock_ms();
     ev_init(&w->watchdog, on_watchdog);
-    ev_set_priority(&w->watchdog, -1); /* after the messages of the same turn */
     ev_init(&w->end_timer, on_end_timer);
     ev_init(&w->look_timer, on_look_timer);
     ev_io_init(&w->result_io, on_result, -1, EV_READ);

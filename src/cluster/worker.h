@@ -12,6 +12,7 @@
 #include "mechanism/adopter.h"
 #include "mechanism/handover.h"
 #include "mechanism/notify_server.h"
+#include "policy/deadline.h"
 #include "policy/restart.h"
 
 enum worker_state {
@@ -40,9 +41,6 @@ struct worker_ops {
     /* appends addresses that it listens on with sockets of its own; how many they are */
     int (*own_sockets)(void *data, struct worker *w, struct buf *out);
 };
-
-/* A timer that is so late tells that the master or the machine stood still: it judges nobody. */
-#define WORKER_LATE_MS 50
 
 enum worker_exit_kind {
     WORKER_EXIT_NONE,
@@ -89,9 +87,9 @@ struct worker {
     ev_io result_io;              /* how the exec went */
     ev_io main_io;                /* the pidfd of main_pid when that is not pid */
     ev_timer watchdog;
-    int64_t watchdog_at_ms; /* when it is due */
-    bool watchdog_put_off;  /* once, since the worker was heard */
+    struct deadline watchdog_due;
     ev_timer end_timer;
+    struct deadline end_due;
     ev_timer look_timer; /* runs while the main process is looked for */
 };
 

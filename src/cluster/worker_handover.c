@@ -126,7 +126,7 @@ static void load_waits(struct worker *w, const json_t *saved)
     bool lost = is_lost(w);
 
     if (end_ms > 0)
-        worker_arm_ms(w, &w->end_timer, end_ms > clock_ms() ? end_ms - clock_ms() : 0);
+        worker_arm_end(w, end_ms > clock_ms() ? end_ms - clock_ms() : 0);
     if (lost)
         w->orphaned = true; /* the number may be another's by now: nothing is sent to it */
     if (w->main_io.fd < 0 && (lost || handover_flag(saved, "looking")))

@@ -13,8 +13,8 @@ struct worker *worker_new(const struct worker_start *start);
 
 uid_t worker_uid(const struct worker *w); /* whom it runs as */
 
-/* One of its timers fires in so many milliseconds, and no earlier. */
-void worker_arm_ms(struct worker *w, ev_timer *timer, int64_t ms);
+/* Until its process group is killed, or is given up. */
+void worker_arm_end(struct worker *w, int64_t ms);
 
 void worker_feed_watchdog(struct worker *w); /* when it has one, and is ready */
 void worker_await_ready(struct worker *w); /* its program runs: it becomes ready, or is too late */

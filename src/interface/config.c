@@ -42,10 +42,13 @@ static int build(const struct cmdline *cmdline, struct settings **out, struct wh
     return settings_build(cmdline, environ, buf_str(&text), text.len, out, why);
 }
 
-static int finish(struct settings *settings, struct settings **out, struct why *why)
+int config_load(const struct cmdline *cmdline, struct settings **out, struct why *why)
 {
-    int r = check(settings, why);
+    struct settings *settings = NULL;
+    int r = build(cmdline, &settings, why);
 
+    if (r == 0)
+        r = check(settings, why);
     if (r < 0)
         settings_unref(settings);
     else
@@ -53,19 +56,8 @@ static int finish(struct settings *settings, struct settings **out, struct why *
     return r;
 }
 
-int config_load(const struct cmdline *cmdline, struct settings **out, struct why *why)
-{
-    struct settings *settings = NULL;
-    int r = build(cmdline, &settings, why);
-
-    return r < 0 ? r : finish(settings, out, why);
-}
-
 int config_load_text(const struct cmdline *cmdline, const char *text, struct settings **out,
                      struct why *why)
 {
-    struct settings *settings = NULL;
-    int r = settings_build(cmdline, environ, text, text ? strlen(text) : 0, &settings, why);
-
-    return r < 0 ? r : finish(settings, out, why);
+    return settings_build(cmdline, environ, text, text ? strlen(text) : 0, out, why);
 }

@@ -106,7 +106,46 @@ static int finish_socket(struct listener *l, int slot, int *take_fd, struct why 
     return r < 0 ? why_fail_errno(why, r, "cannot listen") : 0;
 }
 
-static int open_first(struct listener *l, struct why *why)
+/* ---- what it is ---- */
+
+static void warn_capped_backlog(const struct listener *l)
+{
+    int cap = sys_sysctl("/proc/sys/net/core/somaxconn", INT_MAX);
+
+    if (!l->bound.udp && l->backlog > cap)
+        log_warn(LOG_NOBODY, "listen %s: net.core.somaxconn caps the backlog of %d at %d",
+                 l->address, l->backlog, cap);
+}
+
+int listener_describe_address(struct listener *l)
+{
+    CLEANUP_BUF struct buf address = BUF_INIT;
+
+    sockspec_format(&l->bound, 0, &address);
+    free(l->address);
+    l->address = buf_take(&address);
+    if (!l->address || !l->name)
+        return -ENOMEM;
+    warn_capped_backlog(l);
+    return 0;
+}
+
+void listener_note_options(struct listener *l, int fd)
+{
+    l->flags = fcntl(fd, F_GETFL);
+    sockopts_save(fd, &l->options);
+}
+
+/* Notes what the first socket is like, now that it is complete. */
+static int describe(struct listener *l, int fd)
+{
+    listener_note_options(l, fd);
+    return listener_describe_address(l);
+}
+
+/* ---- the socket of a slot ---- */
+
+static int open_first(struct listener *l, int place, struct why *why)
 {
     CLEANUP_CLOSE int chooser = -1;
     CLEANUP_CLOSE int fd = -1;
@@ -120,7 +159,44 @@ static int open_first(struct listener *l, struct why *why)
     if (fd < 0)
         return why_fail_errno(why, fd, "cannot make a socket");
     r = listener_bind_first(l, fd, chooser, why);
-    return r < 0 ? r : finish_socket(l, 0, &fd, why);
+    return r < 0 ? r : finish_socket(l, place, &fd, why);
+}
+
+static bool lacks_ip6(int err)
+{
+    return err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL;
+}
+
+/* The name of an interface becomes its number of today. */
+static int resolve_interface(struct listener *l, struct why *why)
+{
+    if (!l->bound.interface[0])
+        return 0;
+    l->bound.scope_id = if_nametoindex(l->bound.interface);
+    if (l->bound.scope_id == 0)
+        return why_fail(why, -ENODEV, "there is no network interface '%s'", l->bound.interface);
+    l->bound.interface[0] = '\0';
+    return 0;
+}
+
+/* The first of all its sockets, in the place of whatever slot; with it the address is known. */
+static int open_any_first(struct listener *l, int place, struct why *why)
+{
+    const struct sockspec before = l->bound;
+    int r = resolve_interface(l, why);
+
+    if (r == 0)
+        r = open_first(l, place, why);
+    if (l->bound.kind == SOCKSPEC_DUAL && lacks_ip6(r)) {
+        l->bound.kind = SOCKSPEC_IP4;
+        l->bound.ip4.s_addr = INADDR_ANY;
+        r = open_first(l, place, why);
+    }
+    if (r < 0)
+        l->bound = before;
+    else if (describe(l, l->sockets[place].fd) < 0)
+        r = why_fail_errno(why, -ENOMEM, "listener");
+    return r;
 }
 
 /* The kernel lets only sockets of one user id into a group, so that this has to run as the user
@@ -134,6 +210,14 @@ static int open_further(struct listener *l, int slot, struct why *why)
         return why_fail_errno(why, fd, "cannot make a socket");
     r = listener_bind_socket(l, fd, true, why);
     return r < 0 ? r : finish_socket(l, slot, &fd, why);
+}
+
+int listener_open_slot(struct listener *l, int slot, struct why *why)
+{
+    if (l->spec.kind == SOCKSPEC_SYSTEMD)
+        return why_fail(why, -EINVAL, "sockets of the service manager are inherited, not opened");
+    return listener_has_sockets(l) ? open_further(l, slot, why)
+                                   : open_any_first(l, l->shared ? 0 : slot, why);
 }
 
 /* ---- a listener's life ---- */
@@ -178,86 +262,15 @@ struct listener *listener_new(const struct sockspec *spec, const char *name,
     return l;
 }
 
-static void warn_capped_backlog(const struct listener *l)
-{
-    int cap = sys_sysctl("/proc/sys/net/core/somaxconn", INT_MAX);
-
-    if (!l->bound.udp && l->backlog > cap)
-        log_warn(LOG_NOBODY, "listen %s: net.core.somaxconn caps the backlog of %d at %d",
-                 l->address, l->backlog, cap);
-}
-
-int listener_describe_address(struct listener *l)
-{
-    CLEANUP_BUF struct buf address = BUF_INIT;
-
-    sockspec_format(&l->bound, 0, &address);
-    l->address = buf_take(&address);
-    if (!l->address || !l->name)
-        return -ENOMEM;
-    warn_capped_backlog(l);
-    return 0;
-}
-
-void listener_note_options(struct listener *l, int fd)
-{
-    l->flags = fcntl(fd, F_GETFL);
-    sockopts_save(fd, &l->options);
-}
-
-/* Notes what the first socket is like, now that it is complete. */
-static int describe(struct listener *l)
-{
-    listener_note_options(l, l->sockets[0].fd);
-    return listener_describe_address(l);
-}
-
-static bool lacks_ip6(int err)
-{
-    return err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL;
-}
-
-static int open_sockets(struct listener *l, int nslots, struct why *why)
-{
-    int r = open_first(l, why);
-
-    if (l->bound.kind == SOCKSPEC_DUAL && lacks_ip6(r)) {
-        l->bound.kind = SOCKSPEC_IP4;
-        l->bound.ip4.s_addr = INADDR_ANY;
-        r = open_first(l, why);
-    }
-    if (r < 0)
-        return r;
-    r = describe(l);
-    return r < 0 ? why_fail_errno(why, r, "listener") : listener_grow(l, nslots, why);
-}
-
-/* The name of an interface becomes its number of today. */
-static int resolve_interface(struct listener *l, struct why *why)
-{
-    if (!l->bound.interface[0])
-        return 0;
-    l->bound.scope_id = if_nametoindex(l->bound.interface);
-    if (l->bound.scope_id == 0)
-        return why_fail(why, -ENODEV, "there is no network interface '%s'", l->bound.interface);
-    l->bound.interface[0] = '\0';
-    return 0;
-}
-
 int listener_open(const struct sockspec *spec, int nslots, const struct listener_options *options,
                   struct listener **out, struct why *why)
 {
-    struct listener *l;
+    struct listener *l = listener_new(spec, spec->name, options);
     int r;
 
-    if (spec->kind == SOCKSPEC_SYSTEMD)
-        return why_fail(why, -EINVAL, "sockets of the service manager are inherited, not opened");
-    l = listener_new(spec, spec->name, options);
     if (!l)
         return why_fail_errno(why, -ENOMEM, "listener");
-    r = resolve_interface(l, why);
-    if (r == 0)
-        r = open_sockets(l, nslots, why);
+    r = listener_grow(l, nslots, why);
     if (r < 0) {
         listener_free(l);
         return r;
@@ -266,7 +279,16 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
     return 0;
 }
 
-static int check_inherited(int fd, struct sockspec *spec, struct why *why)
+/* A worker may have shut the one in use down just now. */
+static bool is_ready(int fd, const struct listener_options *options)
+{
+    if (options->in_use)
+        listen(fd, options->backlog);
+    return socket_number(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+}
+
+static int check_inherited(int fd, const struct listener_options *options, struct sockspec *spec,
+                           struct why *why)
 {
     int r = socket_spec(fd, spec);
     int type = socket_number(fd, SOL_SOCKET, SO_TYPE);
@@ -275,7 +297,7 @@ static int check_inherited(int fd, struct sockspec *spec, struct why *why)
         return why_fail_errno(why, r, "descriptor %d", fd);
     if (spec->udp ? spec->kind == SOCKSPEC_UNIX : type != SOCK_STREAM)
         return why_fail(why, -EINVAL, "descriptor %d is neither a stream nor a UDP socket", fd);
-    if (!spec->udp && socket_number(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
+    if (!spec->udp && !is_ready(fd, options))
         return why_fail(why, -EINVAL, "descriptor %d does not listen (Accept=yes cannot be used)",
                         fd);
     return 0;
@@ -286,7 +308,7 @@ static int take(int *take_fd, const char *name, const struct listener_options *o
 {
     struct sockspec spec;
     struct listener *l;
-    int r = check_inherited(*take_fd, &spec, why);
+    int r = check_inherited(*take_fd, options, &spec, why);
 
     if (r < 0)
         return r;
@@ -299,7 +321,7 @@ static int take(int *take_fd, const char *name, const struct listener_options *o
     if (r == 0)
         r = listener_put_socket(l, 0, take_fd);
     if (r == 0)
-        r = describe(l);
+        r = describe(l, l->sockets[0].fd);
     if (r < 0) {
         listener_free(l);
         return why_fail_errno(why, r, "inherited socket");
@@ -355,11 +377,13 @@ int listener_grow(struct listener *l, int nslots, struct why *why)
     /* A worker that took SO_REUSEPORT off its socket would keep new ones out of the group. */
     for (int i = 0; i < before && !l->shared; i++)
         socket_set_number(l->sockets[i].fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!listener_has_sockets(l))
+        r = listener_open_slot(l, 0, why);
     if (has_empty_place(l, nslots))
         steer_before_join(&l->steer);
     for (int i = 0; r == 0 && i < nslots; i++)
         if (!listener_socket(l, i))
-            r = open_further(l, i, why);
+            r = listener_open_slot(l, i, why);
     if (r < 0)
         close_from(l, before);
     else if (nslots > l->nslots)
@@ -379,8 +403,9 @@ void listener_shrink(struct listener *l, int nslots)
 
 /* ---- sockets on demand ---- */
 
-int listener_open_empty(const struct sockspec *spec, const struct listener_options *options,
-                        struct listener **out, struct why *why)
+int listener_open_empty(const struct sockspec *spec, int nslots,
+                        const struct listener_options *options, struct listener **out,
+                        struct why *why)
 {
     struct listener *l = listener_new(spec, spec->name, options);
 
@@ -389,6 +414,8 @@ int listener_open_empty(const struct sockspec *spec, const struct listener_optio
             listener_free(l);
         return why_fail_errno(why, -ENOMEM, "listener");
     }
+    l->inherited = spec->kind == SOCKSPEC_SYSTEMD;
+    l->nslots = nslots;
     *out = l;
     return 0;
 }
@@ -429,7 +456,7 @@ int listener_bind_slot(struct listener *l, int slot, struct why *why)
         return r;
     if (!listener_has_sockets(l))
         listener_note_options(l, fd);
-    if (listener_put_socket(l, slot, &fd) < 0)
+    if (listener_put_socket(l, l->shared ? 0 : slot, &fd) < 0)
         return why_fail_errno(why, -ENOMEM, "listener");
     if (l->nslots < l->nsockets)
         l->nslots = l->nsockets;

@@ -12,6 +12,8 @@ struct socket_watch;
 struct listener_options {
     int backlog;
     bool shared; /* one socket for all slots (Unix sockets always) */
+    bool in_use; /* of sockets that are taken over: workers go on with them, so they are kept though
+                    their file or interface is gone, and what cannot be kept is only closed */
 };
 
 /* Makes and binds the sockets of slots 0..nslots-1 and listens on them. Port 0: the kernel chooses
@@ -24,7 +26,7 @@ int listener_open(const struct sockspec *spec, int nslots, const struct listener
 
 /* Takes over a socket inherited for one address; it is shared by all slots and keeps its flags.
  * `fd` is owned by the listener from then on, also on failure. -ENOTSOCK, -EINVAL (not a listening
- * socket). */
+ * socket; one in use listens again). */
 int listener_take(int fd, const char *name, const struct listener_options *options,
                   struct listener **out, struct why *why);
 
@@ -54,10 +56,12 @@ void listener_unref(struct listener *l); /* the last one closes; a Unix socket's
 int listener_grow(struct listener *l, int nslots, struct why *why);
 void listener_shrink(struct listener *l, int nslots);
 
-/* A listener whose sockets come one by one, when a worker asks for its own: nothing is bound yet.
- * One reference in `out`; -ENOMEM. */
-int listener_open_empty(const struct sockspec *spec, const struct listener_options *options,
-                        struct listener **out, struct why *why);
+/* A listener whose sockets come one by one, when a worker asks for its own, or by
+ * listener_restore() in one of the first `nslots` slots: nothing is bound yet. For SYSTEMD none
+ * ever comes. One reference in `out`; -ENOMEM. */
+int listener_open_empty(const struct sockspec *spec, int nslots,
+                        const struct listener_options *options, struct listener **out,
+                        struct why *why);
 
 /* Makes and binds the socket of one slot, if there is none yet; it does not listen before
  * listener_listen_slot(). Errors as of listener_open(). */
@@ -74,7 +78,8 @@ int listener_restore_backlog(struct listener *l, int slot);
 void listener_set_backlog(struct listener *l, int backlog);
 
 /* Before a start in a slot that no other worker uses: puts flags, socket options and backlog back
- * to what they were at creation, and revives a socket that was shut down. On a socket that several
+ * to what they were at creation, and revives a socket that was shut down; one that is missing is
+ * made. On a socket that several
  * slots share, flags and options are left alone: workers of other slots may rely on them.
  * 0; 1 when the socket could not be revived and was made anew under the same descriptor, so that
  * its inode changed and a watcher of the descriptor has to be set up again; -errno (what could be
@@ -154,5 +159,6 @@ bool listener_is_inherited(const struct listener *l);            /* by listener_
 bool listener_is_shared(const struct listener *l);
 bool listener_is_udp(const struct listener *l);
 bool listener_is_unix(const struct listener *l);
+bool listener_is_reachable(const struct listener *l); /* not when a Unix socket's file is gone */
 
 #endif

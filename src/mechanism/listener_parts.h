@@ -45,6 +45,10 @@ struct listener *listener_new(const struct sockspec *spec, const char *name,
                               const struct listener_options *options);
 void listener_free(struct listener *l);
 
+/* Makes and binds the socket of a slot that has none, and listens on it; steer_before_join() comes
+ * before further ones. -errno. */
+int listener_open_slot(struct listener *l, int slot, struct why *why);
+
 /* To be told of every socket that comes, goes, or begins to listen. */
 void listener_changed(void);
 

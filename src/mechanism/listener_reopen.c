@@ -11,8 +11,9 @@ void listener_end_socket(int fd)
     close(fd);
 }
 
-/* What `spec` may have become when it was bound: the kernel chose a port, there was no IPv6. */
-static bool is_bound_form(const struct sockspec *spec, const struct sockspec *found)
+/* What `spec` may have become when it was bound: the kernel chose a port, there was no IPv6. The
+ * interface may be gone from under a socket in use. */
+static bool is_bound_form(const struct sockspec *spec, const struct sockspec *found, bool in_use)
 {
     struct sockspec form = *spec;
 
@@ -23,7 +24,7 @@ static bool is_bound_form(const struct sockspec *spec, const struct sockspec *fo
         form.ip4.s_addr = INADDR_ANY;
     }
     if (form.interface[0])
-        form.scope_id = if_nametoindex(form.interface);
+        form.scope_id = in_use ? found->scope_id : if_nametoindex(form.interface);
     form.interface[0] = '\0';
     return sockspec_same_address(&form, found);
 }
@@ -42,11 +43,11 @@ static bool has_file(const struct sockspec *spec, struct unix_socket_file *out)
 }
 
 /* Whether the socket can be the first one of `l`; then the listener's address is known. */
-static bool fits_first(struct listener *l, const struct sockspec *found)
+static bool fits_first(struct listener *l, const struct sockspec *found, bool in_use)
 {
-    if (!is_bound_form(&l->spec, found))
+    if (!is_bound_form(&l->spec, found, in_use))
         return false;
-    if (found->kind == SOCKSPEC_UNIX && !has_file(found, &l->file))
+    if (found->kind == SOCKSPEC_UNIX && !has_file(found, &l->file) && !in_use)
         return false;
     l->bound.kind = found->kind;
     l->bound.port = found->port;
@@ -56,19 +57,21 @@ static bool fits_first(struct listener *l, const struct sockspec *found)
     return true;
 }
 
-static int put_given(struct listener *l, int nslots, const struct listener_socket *given)
+static int put_given(struct listener *l, int nslots, const struct listener_socket *given,
+                     bool in_use)
 {
     CLEANUP_CLOSE int fd = given->fd;
     struct sockspec found;
     int slot = l->shared ? 0 : given->slot;
     int r = socket_spec(fd, &found);
-    bool fits =
-        r == 0 && slot < nslots && !listener_socket(l, slot) &&
-        (l->nsockets == 0 ? fits_first(l, &found) : sockspec_same_address(&l->bound, &found));
+    bool fits = r == 0 && slot < nslots && !listener_socket(l, slot) &&
+                (l->nsockets == 0 ? fits_first(l, &found, in_use)
+                                  : sockspec_same_address(&l->bound, &found));
 
     if (fits)
         return listener_put_socket(l, slot, &fd);
-    listener_end_socket(util_take_fd(&fd));
+    if (!in_use)
+        listener_end_socket(util_take_fd(&fd));
     return 0;
 }
 
@@ -111,12 +114,13 @@ static int note_options(struct listener *l)
     return r;
 }
 
-static int fill(struct listener *l, int nslots, const struct listener_socket *sockets, size_t n)
+static int fill(struct listener *l, int nslots, const struct listener_socket *sockets, size_t n,
+                bool in_use)
 {
     int r = 0;
 
     for (size_t i = 0; i < n; i++) {
-        int put = put_given(l, nslots, &sockets[i]);
+        int put = put_given(l, nslots, &sockets[i], in_use);
 
         r = r < 0 ? r : put;
     }
@@ -144,7 +148,7 @@ int listener_reopen(const struct sockspec *spec, int nslots, const struct listen
             listener_end_socket(sockets[i].fd);
         return why_fail_errno(why, -ENOMEM, "listener");
     }
-    r = fill(l, nslots, sockets, n);
+    r = fill(l, nslots, sockets, n, options->in_use);
     if (r < 0) {
         listener_free(l);
         return why_fail_errno(why, r, "sockets taken over");
@@ -152,4 +156,11 @@ int listener_reopen(const struct sockspec *spec, int nslots, const struct listen
     l->nslots = nslots;
     *out = l;
     return 0;
+}
+
+/* The file of an inherited one is the service manager's affair. */
+bool listener_is_reachable(const struct listener *l)
+{
+    return !listener_is_unix(l) || l->inherited || l->bound.path[0] == '@' ||
+           unix_socket_has_file(&l->bound, &l->file);
 }

@@ -129,15 +129,21 @@ static int restore(struct listener *l, struct slot_socket *s)
     return revived < 0 ? revived : 1;
 }
 
+static int make(struct listener *l, int slot)
+{
+    if (slot < 0 || slot >= l->nslots)
+        return -EINVAL;
+    steer_before_join(&l->steer);
+    return listener_open_slot(l, slot, NULL);
+}
+
 int listener_restore(struct listener *l, int slot)
 {
     struct slot_socket *s = listener_socket(l, slot);
     int r;
 
-    if (!s)
-        return -EINVAL;
     steer_look(&l->steer);
-    r = restore(l, s);
+    r = s ? restore(l, s) : make(l, slot);
     steer_apply(&l->steer);
     return r;
 }

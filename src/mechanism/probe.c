@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "mechanism/sockdiag.h"
 #include "mechanism/socket_spec.h"
+#include "policy/deadline.h"
 #include "policy/steer_prog.h"
 
 #define FIRST_LOOK_MS 1 /* at who accepted; each wait is twice the last */
@@ -27,7 +28,8 @@ struct probe {
     size_t sent, held; /* up to where it may be sent by now */
     char line[STATUS_LINE + 1];
     size_t len, rest;
-    int64_t deadline_ms, wait_ms;
+    struct deadline deadline;
+    int64_t wait_ms;
     bool http;
     bool connected;
     bool looking; /* for who accepts */
@@ -146,13 +148,13 @@ static void fail(struct probe *p, const char *what)
 /* Until the next look, or the end. */
 static void arm(struct probe *p)
 {
-    int64_t ms = p->deadline_ms - clock_ms();
+    int64_t ms = deadline_left_ms(&p->deadline, clock_ms());
 
     if (p->looking && p->wait_ms < ms)
         ms = p->wait_ms;
     ev_now_update(p->loop);
     ev_timer_stop(p->loop, &p->timer);
-    ev_timer_set(&p->timer, (double)(ms > 0 ? ms : 0) / 1000., 0.);
+    ev_timer_set(&p->timer, (double)ms / 1000., 0.);
     ev_timer_start(p->loop, &p->timer);
 }
 
@@ -322,7 +324,7 @@ static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UN
 {
     struct probe *p = timer->data;
 
-    if (clock_ms() < p->deadline_ms)
+    if (!deadline_passed(&p->deadline, clock_ms()))
         p->looking ? look(p) : arm(p);
     else if (p->told)
         stop(p);
@@ -357,7 +359,7 @@ static struct probe *probe_new(struct ev_loop *loop, const struct probe_request 
     p->data = data;
     p->request = *request;
     p->http = request->path;
-    p->deadline_ms = clock_ms() + request->timeout_ms;
+    deadline_set(&p->deadline, request->timeout_ms, clock_ms());
     p->wait_ms = FIRST_LOOK_MS;
     ev_io_init(&p->io, on_io, -1, EV_WRITE);
     ev_init(&p->timer, on_timer);

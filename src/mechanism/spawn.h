@@ -3,6 +3,7 @@
 #ifndef PREFORKD_MECHANISM_SPAWN_H
 #define PREFORKD_MECHANISM_SPAWN_H
 
+#include <jansson.h>
 #include <sys/types.h>
 
 #include "base/strv.h"
@@ -24,6 +25,11 @@ struct spawn_user {
  * set. -ENOENT with the reason. */
 int spawn_user_lookup(const char *user, const char *group, struct spawn_user *out, struct why *why);
 void spawn_user_free(struct spawn_user *u);
+
+/* The user as an object for another program in this process, which takes it as it was looked up:
+ * a state without one, or without sense, is -EINVAL; -ENOMEM. */
+json_t *spawn_user_save(const struct spawn_user *u);
+int spawn_user_resume(const json_t *saved, struct spawn_user *out);
 
 struct spawn_request {
     char *const *argv;

@@ -5,6 +5,8 @@
 #include <grp.h>
 #include <pwd.h>
 
+#include "mechanism/handover.h"
+
 #define NO_GROUP ((gid_t)-1)
 
 static bool parse_id(const char *text, unsigned *id)
@@ -114,4 +116,94 @@ void spawn_user_free(struct spawn_user *u)
     free(u->home);
     free(u->shell);
     *u = (struct spawn_user){0};
+}
+
+/* Handing it over ------------------------------------------------------------------------------ */
+
+static void put_text(json_t *object, const char *key, const char *text)
+{
+    if (text)
+        handover_put_text(object, key, text);
+}
+
+json_t *spawn_user_save(const struct spawn_user *u)
+{
+    json_t *groups = json_array(), *out;
+
+    for (size_t i = 0; i < u->ngroups; i++)
+        json_array_append_new(groups, json_integer(u->groups[i]));
+    out = json_pack("{s:b, s:I, s:I, s:o}", "set", (int)u->set, "uid", (json_int_t)u->uid, "gid",
+                    (json_int_t)u->gid, "groups", groups);
+    put_text(out, "name", u->name);
+    put_text(out, "home", u->home);
+    put_text(out, "shell", u->shell);
+    return out;
+}
+
+/* NULL stays NULL: who has no entry has no name. */
+static int take_text(const json_t *saved, const char *key, char **out)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    if (!json_object_get(saved, key))
+        return 0;
+    handover_text(saved, key, &text);
+    *out = strdup(buf_str(&text));
+    return *out ? 0 : -ENOMEM;
+}
+
+/* The last number means "no change" to the kernel: the workers would run as the master. */
+static int take_id(const json_t *value, unsigned *out)
+{
+    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+
+    if (id < 0 || id >= UINT32_MAX)
+        return -EINVAL;
+    *out = (unsigned)id;
+    return 0;
+}
+
+static int take_groups(const json_t *list, struct spawn_user *out)
+{
+    size_t n = json_array_size(list);
+    int r = 0;
+
+    out->groups = calloc(n + 1, sizeof(*out->groups));
+    if (!out->groups)
+        return -ENOMEM;
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = take_id(json_array_get(list, i), &out->groups[i]);
+    out->ngroups = n;
+    return r;
+}
+
+static int take_user(const json_t *saved, struct spawn_user *out)
+{
+    int r = take_id(json_object_get(saved, "uid"), &out->uid);
+
+    if (r == 0)
+        r = take_id(json_object_get(saved, "gid"), &out->gid);
+    if (r == 0)
+        r = take_groups(json_object_get(saved, "groups"), out);
+    if (r == 0)
+        r = take_text(saved, "name", &out->name);
+    if (r == 0)
+        r = take_text(saved, "home", &out->home);
+    if (r == 0)
+        r = take_text(saved, "shell", &out->shell);
+    out->set = true;
+    return r;
+}
+
+int spawn_user_resume(const json_t *saved, struct spawn_user *out)
+{
+    int r;
+
+    *out = (struct spawn_user){0};
+    if (json_is_false(json_object_get(saved, "set")))
+        return 0;
+    r = take_user(saved, out);
+    if (r < 0)
+        spawn_user_free(out);
+    return r;
 }

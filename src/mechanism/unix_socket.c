@@ -139,12 +139,17 @@ int unix_socket_bind(int fd, const struct sockspec *spec, struct unix_socket_fil
     return r;
 }
 
-void unix_socket_remove(const struct sockspec *spec, struct unix_socket_file *file)
+bool unix_socket_has_file(const struct sockspec *spec, const struct unix_socket_file *file)
 {
     struct stat st;
 
-    if (file->inode && lstat(spec->path, &st) == 0 && st.st_dev == file->device &&
-        st.st_ino == file->inode)
+    return file->inode && lstat(spec->path, &st) == 0 && st.st_dev == file->device &&
+           st.st_ino == file->inode;
+}
+
+void unix_socket_remove(const struct sockspec *spec, struct unix_socket_file *file)
+{
+    if (unix_socket_has_file(spec, file))
         unlink(spec->path);
     *file = (struct unix_socket_file){0};
 }

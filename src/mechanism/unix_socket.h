@@ -19,6 +19,9 @@ struct unix_socket_file {
 int unix_socket_bind(int fd, const struct sockspec *spec, struct unix_socket_file *out,
                      struct why *why);
 
+/* Whether it is still the socket's own file that has the name. */
+bool unix_socket_has_file(const struct sockspec *spec, const struct unix_socket_file *file);
+
 /* Removes the file, unless another one stands in its place by now. To be called while the socket is
  * still open: it keeps the inode number from being given to another file. */
 void unix_socket_remove(const struct sockspec *spec, struct unix_socket_file *file);

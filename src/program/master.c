@@ -1,58 +1,24 @@
+/* What happens while the master supervises: changes, signals, orders, and what they lead to. */
 #include "program/master.h"
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/prctl.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "cluster/cluster_handover.h"
-#include "interface/control.h"
-#include "interface/fdstore.h"
-#include "interface/health.h"
-#include "interface/manager.h"
 #include "interface/scale.h"
-#include "interface/upgrade.h"
-#include "mechanism/activation.h"
-#include "mechanism/footprint.h"
-#include "mechanism/oom_watch.h"
-#include "mechanism/signals.h"
+#include "program/master_parts.h"
 
 #define KUBERNETES_DRAIN_MS 5000
-
-struct master {
-    struct ev_loop *loop;
-    char *const *argv;
-    const json_t *saved; /* what the program before this one left; NULL: there was none */
-    struct settings *settings;
-    struct signals *signals;
-    struct cluster cluster;
-    struct reload reload;
-    struct restart restart;
-    struct upgrade upgrade;
-    struct status status;
-    struct manager manager;
-    struct fdstore fdstore;
-    struct health *health;
-    struct control *control;
-    ev_timer drain;  /* drain-delay */
-    ev_timer settle; /* fires once after a change */
-    ev_check turn_begins;
-    ev_prepare turn_ends;
-    int64_t turn_began_us;
-    int exit_status;
-    bool had_terminal, ignores_hangup;
-    bool wrote_pidfile;
-};
 
 /* Changes ----------------------------------------------------------------------------------------
  */
 
 static void stop_gracefully(struct master *m, const char *cause);
 
-static void settle_later(void *data)
+void master_settle_later(void *data)
 {
     struct master *m = data;
 
@@ -121,7 +87,7 @@ static void stop_workers(struct master *m)
     ev_timer_stop(m->loop, &m->drain);
     m->status.phase = PHASE_STOPPING;
     cluster_stop(&m->cluster);
-    settle_later(m);
+    master_settle_later(m);
 }
 
 static void on_drained(struct ev_loop *loop UNUSED, ev_timer *timer, int events UNUSED)
@@ -279,7 +245,7 @@ static const struct {
     {SIGTTIN, on_scale}, {SIGTTOU, on_scale}, {SIGUSR2, on_upgrade},
 };
 
-static void on_signal(void *data, const struct signals_event *e)
+void master_on_signal(void *data, const struct signals_event *e)
 {
     struct master *m = data;
 
@@ -292,7 +258,7 @@ static void on_signal(void *data, const struct signals_event *e)
 /* Reload -----------------------------------------------------------------------------------------
  */
 
-static int configure_log(const struct settings *s)
+int master_configure_log(const struct settings *s)
 {
     return log_configure(&(struct log_config){
         .level = (enum log_level)s->master.log_level,
@@ -313,7 +279,7 @@ static void on_reload_ended(void *data, struct settings *settings)
     struct master *m = data;
 
     if (settings) {
-        int r = configure_log(settings);
+        int r = master_configure_log(settings);
 
         if (r < 0)
             log_error(LOG_NOBODY, "log-file '%s': %s: the log goes on as before",
@@ -324,7 +290,7 @@ static void on_reload_ended(void *data, struct settings *settings)
     }
     manager_reload_ended(&m->manager);
     control_reload_ended(m->control);
-    settle_later(m);
+    master_settle_later(m);
     if (reload_take_request(&m->reload))
         reload_request(&m->reload, m->settings);
 }
@@ -412,10 +378,10 @@ static void on_upgrade_ended(void *data)
     struct master *m = data;
 
     control_upgrade_failed(m->control, m->upgrade.reason);
-    settle_later(m);
+    master_settle_later(m);
 }
 
-static const struct upgrade_ops upgrade_ops = {
+const struct upgrade_ops master_upgrade_ops = {
     .refuse = refuse_upgrade, .save = save, .ended = on_upgrade_ended};
 
 static void on_stranger_gone(void *data, pid_t pid, int code, int status)
@@ -425,10 +391,10 @@ static void on_stranger_gone(void *data, pid_t pid, int code, int status)
     upgrade_child_gone(&m->upgrade, pid, code, status);
 }
 
-static const struct reload_ops reload_ops = {
+const struct reload_ops master_reload_ops = {
     .begun = on_reload_begun, .ended = on_reload_ended, .step = on_reload_step};
 
-static const struct restart_ops restart_ops = {.step = on_restart_step, .ended = on_restart_ended};
+const struct restart_ops master_restart_ops = {.step = on_restart_step, .ended = on_restart_ended};
 
 static void on_scale_wanted(void *data, struct pool *p, int n)
 {
@@ -441,8 +407,8 @@ static void on_scale_wanted(void *data, struct pool *p, int n)
         scale_pool(p, n, &why);
 }
 
-static const struct cluster_ops cluster_ops = {
-    .changed = settle_later,
+const struct cluster_ops master_cluster_ops = {
+    .changed = master_settle_later,
     .outcome = on_outcome,
     .scale = on_scale_wanted,
     .ready = on_worker_ready,
@@ -477,7 +443,7 @@ static int on_control_upgrade(void *data, struct why *why)
     return upgrade_request(&m->upgrade, why);
 }
 
-static const struct control_ops control_ops = {.reload = on_control_reload,
+const struct control_ops master_control_ops = {.reload = on_control_reload,
                                                .restart = on_control_restart,
                                                .stop = on_control_stop,
                                                .upgrade = on_control_upgrade};
@@ -501,7 +467,7 @@ static void on_turn_ends(struct ev_loop *loop UNUSED, ev_prepare *w, int events 
         loop_lag_add(&m->status.lag, now_us, now_us - m->turn_began_us);
 }
 
-static void watch_turns(struct master *m)
+void master_watch_turns(struct master *m)
 {
     ev_check_init(&m->turn_begins, on_turn_begins);
     ev_prepare_init(&m->turn_ends, on_turn_ends);
@@ -512,240 +478,12 @@ static void watch_turns(struct master *m)
     ev_prepare_start(m->loop, &m->turn_ends);
 }
 
-/* Start and end ----------------------------------------------------------------------------------
+/* The timers -------------------------------------------------------------------------------------
  */
 
-/* Sockets of the service manager become listeners. */
-static int take_inherited(const struct settings *s, struct activation *activation,
-                          struct inherited_listeners *out, struct why *why)
+void master_init_timers(struct master *m)
 {
-    const struct listener_options options = {.backlog = (int)s->pools[0].backlog, .shared = true};
-    int r = 0;
-
-    out->items = calloc(activation->n + 1, sizeof(*out->items));
-    if (!out->items)
-        return -ENOMEM;
-    for (size_t i = 0; i < activation->n && r == 0; i++) {
-        if (activation->fds[i].fd < 0)
-            continue;
-        r = listener_take(util_take_fd(&activation->fds[i].fd), activation->fds[i].name, &options,
-                          &out->items[out->n], why);
-        if (r < 0)
-            why_prefix(why, r, "inherited socket '%s'", activation->fds[i].name);
-        else
-            out->n++;
-    }
-    return r;
-}
-
-static int open_cluster(struct master *m, struct why *why)
-{
-    struct inherited_listeners inherited = {0};
-    struct stored_sockets stored = {0};
-    struct activation activation = {0};
-    int r = activation_collect(environ, &activation);
-
-    if (r < 0)
-        return why_fail_errno(why, r, "LISTEN_FDS");
-    r = fdstore_open(&m->fdstore, m->loop, &m->cluster, &activation, &stored);
-    if (r == 0)
-        r = take_inherited(m->settings, &activation, &inherited, why);
-    activation_free(&activation);
-    return r < 0 ? r
-                 : cluster_open(&m->cluster, m->loop, &cluster_ops, m, m->settings, &inherited,
-                                &stored, why);
-}
-
-/* From where the program before this one left off. */
-static int resume(struct master *m, struct why *why)
-{
-    struct activation none = {0};
-    struct stored_sockets nothing = {0};
-    int r = fdstore_open(&m->fdstore, m->loop, &m->cluster, &none, &nothing);
-
-    if (r < 0)
-        return why_fail_errno(why, r, "descriptor store");
-    m->had_terminal = handover_flag(m->saved, "had_terminal");
-    m->ignores_hangup = handover_flag(m->saved, "ignores_hangup");
-    upgrade_resume(&m->upgrade, json_object_get(m->saved, "upgrade"));
-    reload_resume(&m->reload, json_object_get(m->saved, "reload"));
-    return cluster_resume(&m->cluster, m->loop, &cluster_ops, m, m->settings,
-                          json_object_get(m->saved, "cluster"), why);
-}
-
-static void report(const struct master *m)
-{
-    const struct cluster *c = &m->cluster;
-
-    for (size_t i = 0; i < c->npools; i++) {
-        const struct generation *g = c->pools[i]->gen;
-
-        for (size_t k = 0; k < g->nlisteners; k++)
-            log_info(&(struct log_who){.pool = pool_name(c->pools[i]), .slot = -1},
-                     "listening on %s", listener_address(g->listeners[k]));
-    }
-    if (control_path(m->control))
-        log_info(LOG_NOBODY, "control on %s", control_path(m->control));
-    if (m->health)
-        log_info(LOG_NOBODY, "health on %s", health_address(m->health));
-}
-
-static int write_pidfile(struct master *m, struct why *why)
-{
-    const char *path = m->settings->master.pidfile;
-    char text[24];
-    int r;
-
-    if (!path)
-        return 0;
-    snprintf(text, sizeof(text), "%d\n", (int)getpid());
-    r = sys_write_file_atomic(path, text, 0644);
-    m->wrote_pidfile = r == 0 || m->saved; /* the program before this one wrote it */
-    return r < 0 ? why_fail_errno(why, r, "pidfile '%s'", path) : 0;
-}
-
-static int open_health(struct master *m, struct why *why)
-{
-    int fd = m->saved ? handover_take_fd(m->saved, "health_fd") : -1;
-
-    return health_open(m->loop, m->settings->master.health, fd, &m->status, &m->health, why);
-}
-
-static int open_control(struct master *m, struct why *why)
-{
-    return control_open(m->loop, m->settings->master.control, m->saved, &m->status, &control_ops, m,
-                        &m->control, why);
-}
-
-/* At the start a failure is final. After an upgrade there are workers that serve, which are worth
- * more than what is missing. */
-static int open_interfaces(struct master *m, struct why *why)
-{
-    static int (*const openers[])(struct master * m, struct why * why) = {open_health, open_control,
-                                                                          write_pidfile};
-
-    for (size_t i = 0; i < ARRAY_SIZE(openers); i++) {
-        int r = openers[i](m, why);
-
-        if (r < 0 && !m->saved)
-            return r;
-        if (r < 0)
-            log_error(LOG_NOBODY, "%s: going on without it", why->text);
-    }
-    return 0;
-}
-
-static void look_around(struct master *m)
-{
-    CLEANUP_CLOSE int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    struct sigaction hup;
-
-    m->had_terminal = tty >= 0;
-    m->ignores_hangup =
-        sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler == SIG_IGN; /* nohup(1) */
-}
-
-/* Everything that can fail for good, before the first worker is started. */
-static int open_all(struct master *m, const struct cmdline *cmdline, struct why *why)
-{
-    int r;
-
-    look_around(m);
-    r = signals_open(m->loop, on_signal, m, &m->signals);
-    if (r < 0)
-        return why_fail_errno(why, r, "signalfd");
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-    oom_watch_open("");
-    sys_raise_nofile(m->saved ? (rlim_t)handover_number(m->saved, "nofile") : 0);
-    reload_init(&m->reload, &m->cluster, cmdline, &reload_ops, m);
-    restart_init(&m->restart, m->loop, &restart_ops, m);
-    m->status = (struct status){.cluster = &m->cluster,
-                                .reload = &m->reload,
-                                .restart = &m->restart,
-                                .began_ms = clock_ms(),
-                                .began_wall_ms = clock_wall_ms()};
-    if (m->saved && handover_number(m->saved, "began_ms") > 0) {
-        m->status.began_ms = handover_number(m->saved, "began_ms");
-        m->status.began_wall_ms = handover_number(m->saved, "began_wall_ms");
-    }
-    watch_turns(m);
-    upgrade_init(&m->upgrade, m->loop, m->argv, &upgrade_ops, m);
-    r = m->saved ? resume(m, why) : open_cluster(m, why);
-    return r < 0 ? r : open_interfaces(m, why);
-}
-
-static void close_all(struct master *m)
-{
-    if (m->wrote_pidfile)
-        unlink(m->settings->master.pidfile);
-    fdstore_close(&m->fdstore);
-    manager_close(&m->manager);
-    control_close(m->control);
-    health_close(m->health);
-    restart_free(&m->restart);
-    reload_free(&m->reload);
-    upgrade_free(&m->upgrade);
-    cluster_free(&m->cluster);
-    oom_watch_close();
-    sys_kill_children();
-    signals_close(m->signals);
-    settings_unref(m->settings);
-    ev_loop_destroy(m->loop);
-    log_close();
-}
-
-static void supervise(struct master *m)
-{
-    log_info(LOG_NOBODY, "preforkd %s %s", PACKAGE_VERSION, m->saved ? "took over" : "started");
-    report(m);
-    manager_open(&m->manager, m->loop, &m->status);
-    fdstore_update(&m->fdstore);
-    cluster_reap(&m->cluster); /* children of an earlier program in this process */
-    if (!m->saved)
-        cluster_start(&m->cluster);
-    settle_later(m);
-    footprint_trim();
-    ev_run(m->loop, 0);
-    log_info(LOG_NOBODY, "stopped");
-}
-
-/* Workers that serve are worth more than a log file, as in open_interfaces(). */
-static int open_log(const struct master *m, struct why *why)
-{
-    int r = configure_log(m->settings);
-
-    if (r == 0)
-        return 0;
-    why_fail_errno(why, r, "log-file '%s'", m->settings->master.log_file);
-    if (!m->saved)
-        return r;
-    log_error(LOG_NOBODY, "%s: the log goes to stderr", why->text);
-    return 0;
-}
-
-int master_run(struct settings *settings, const struct cmdline *cmdline, char *const *argv,
-               const json_t *saved)
-{
-    struct master m = {.settings = settings,
-                       .argv = argv,
-                       .saved = saved,
-                       .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
-    struct why why = {0};
-    int status = 1;
-    int r;
-
-    ev_init(&m.drain, on_drained);
-    ev_init(&m.settle, on_settle);
-    m.drain.data = m.settle.data = &m;
-    r = open_log(&m, &why);
-    if (r == 0)
-        r = open_all(&m, cmdline, &why);
-    if (r < 0) {
-        log_error(LOG_NOBODY, "%s", why.text);
-    } else {
-        supervise(&m);
-        status = m.exit_status;
-    }
-    close_all(&m);
-    return status;
+    ev_init(&m->drain, on_drained);
+    ev_init(&m->settle, on_settle);
+    m->drain.data = m->settle.data = m;
 }

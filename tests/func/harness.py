@@ -51,6 +51,16 @@ def need_root():
         skip("needs root")
 
 
+def need_other_user():
+    """Root, and programs of this build that another user may run."""
+    need_root()
+    for path in (TOP, BUILD):
+        while path != "/" and os.stat(path).st_mode & 0o001:
+            path = os.path.dirname(path)
+        if path != "/":
+            skip(f"other users may not enter {path}, so that they cannot run what is tested")
+
+
 def need_ipv6():
     try:
         with socket.socket(socket.AF_INET6) as probe:
@@ -679,6 +689,7 @@ def as_nobody():
     """A wrapper that runs a command as an ordinary user."""
     if not ROOT:
         return []
+    need_other_user()
     return [need_program("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
 

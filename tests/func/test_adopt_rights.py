@@ -1,7 +1,7 @@
 """Adoption with many rights and with few, of the master and of its workers."""
 import proc
 from harness import (NOBODY, Master, as_in_container, as_nobody, can_bind, equal, free_port,
-                     matches, need_root, skip, wait_until)
+                     matches, need_other_user, need_root, skip, wait_until)
 from servers import binder, need_foreign_calls, server_named
 
 LOCAL = "127.0.0.1"
@@ -10,6 +10,8 @@ KINDS = ("python_http_server", "c_forking_each_binds", "c_threads_each_binds")
 
 def share(name, *args, uid=None, **options):
     """Two unmodified servers on one port, with --listen and without; all answer."""
+    if uid is not None:
+        need_other_user()
     server = server_named(name)
     for listed in (True, False):
         port = free_port()
@@ -31,7 +33,6 @@ def test_ordinary_user():
 
 def test_other_user():
     """As root with workers under another user"""
-    need_root()
     for name in KINDS:
         share(name, "--user", "nobody", uid=NOBODY)
 
@@ -76,7 +77,7 @@ def test_container_drops_by_itself():
 
 def test_no_privilege_is_lent():
     """The master does not bind a privileged port for a worker that may not"""
-    need_root()
+    need_other_user()
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
         port = min(int(file.read()), 1024) - 1
     if port <= 0:
@@ -92,7 +93,7 @@ def test_no_privilege_is_lent():
 
 def test_unseen_bind_of_others():
     """Of workers under another user each is named that binds unseen, however fast it is"""
-    need_root()
+    need_other_user()
     need_foreign_calls()
     count = 16  # at once: READY=1 reaches the master together with how the start went
     with Master("-w", str(count), "-l", f"{LOCAL}:0", "--user", "nobody", "--ready", "notify",
@@ -103,7 +104,7 @@ def test_unseen_bind_of_others():
 
 def test_privileged_port():
     """With --listen, workers under another user get a privileged port"""
-    need_root()
+    need_other_user()
     port = next((port for port in range(1023, 900, -1) if can_bind(port)), None)
     if port is None:
         skip("no privileged port is free")

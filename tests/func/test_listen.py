@@ -7,8 +7,8 @@ import stat
 
 import proc
 from harness import (Hammer, Master, activated, ask, check, connect, diag, equal, folder, free_port,
-                     matches, need_ipv6, need_program, need_root, parse_who, pool, server,
-                     wait_until, write)
+                     matches, need_ipv6, need_other_user, need_program, need_root, parse_who, pool,
+                     server, wait_until, write)
 
 
 def test_port_zero():
@@ -224,7 +224,7 @@ def test_strangers_listen_pid():
 
 def test_sockets_under_other_user():
     """With user=, a replaced worker and further workers still share the port"""
-    need_root()
+    need_other_user()
     config = pool(workers=2, listen="127.0.0.1:0", user="nobody", min_uptime="10ms")
     with Master(config=config) as m:
         m.wait_ready()

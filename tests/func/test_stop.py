@@ -8,7 +8,8 @@ import time
 
 import proc
 from harness import (PREFORKD, Hammer, Master, ask, check, connect, diag, equal, folder, matches,
-                     need_root, parse_reply, read_all, read_until, server, sleeper, stays, wait_until)
+                     need_other_user, parse_reply, read_all, read_until, server, sleeper, stays,
+                     wait_until)
 
 
 def elapsed(action):
@@ -158,7 +159,7 @@ def test_master_killed():
 
 def test_master_killed_other_user():
     """SIGKILL of the master: no worker is left either when workers run as another user"""
-    need_root()
+    need_other_user()
     with Master("-w", "8", "-l", "127.0.0.1:0", "--user", "nobody", "--", *server()) as m:
         master_killed(m)
 

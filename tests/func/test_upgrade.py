@@ -5,13 +5,14 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 
 import proc
 from harness import (PREFORKD, QUICK, Hammer, Master, activated, ask, check, connect, diag, equal, folder,
-                     free_port, helper, matches, parse_reply, parse_who, pool,
-                     read_all, server, timeout, wait_until)
+                     free_port, helper, matches, need_program, need_root, parse_reply, parse_who,
+                     pool, read_all, server, skip, timeout, wait_until, write)
 
 TAKEN_OVER = r"took over"
 FAILED = r"upgrade failed: (.*); this program runs on"
@@ -376,12 +377,98 @@ def test_lost_log():
         equal(pids(m), before, "workers")
 
 
+def in_own_passwd(passwd):
+    """A wrapper that runs a command with a file of the test's own as /etc/passwd."""
+    need_root()
+    return [need_program("unshare"), "--mount", "--propagation", "private", "sh", "-c",
+            f'mount --bind "{passwd}" /etc/passwd && exec "$0" "$@"']
+
+
+def test_lost_user():
+    """The user was removed: workers are still started as the one they had, a reload tells it"""
+    with open("/etc/passwd", encoding="utf-8") as file:
+        others = file.read()
+    passwd = write("passwd", f"{others}lost-user:x:54321:54322::/nowhere:/bin/false\n")
+    config = pool(workers=2, listen="127.0.0.1:0", user="lost-user", min_uptime="10ms")
+    with Master(config=config, wrapper=in_own_passwd(passwd)) as m:
+        m.wait_ready()
+        with open(passwd, "w", encoding="utf-8") as file: # the same file, as it is mounted
+            file.write(others)
+        before = pids(m)
+        upgrade(m)
+        upgrade(m)
+        equal(pids(m), before, "workers")
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: before[0] not in pids(m), "the end of a worker")
+        m.wait_table(2)
+        equal({proc.status_uid(pid) for pid in pids(m)}, {54321}, "users")
+        equal({proc.environ(pid)["HOME"] for pid in pids(m)}, {"/nowhere"}, "homes")
+        m.reload(r"reload failed: .*there is no user 'lost-user'")
+        m.wait_slots(2)
+
+
+def unix_who(path):
+    return parse_who(ask(f"unix:{path}"))
+
+
+def test_lost_unix_socket():
+    """The folder of a Unix socket was removed: clients that are there are served, a reload mends it"""
+    place = subfolder("sockets")
+    path = f"{place}/socket"
+    config = pool(workers=2, listen=f"unix:{path}", min_uptime="10ms")
+    with Master(config=config) as m:
+        m.wait_ready()
+        before = pids(m)
+        with connect(f"unix:{path}") as sock:
+            shutil.rmtree(place)
+            upgrade(m)
+            sock.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            check(parse_who(parse_reply(read_all(sock)).body).pid in before, "an answer")
+        equal(pids(m), before, "workers")
+        m.reload(r"reload failed: .*No such file or directory")
+        os.mkdir(place)
+        m.reload()
+        equal(unix_who(path).gen, 3, "generation")
+    check(not os.path.exists(path), "the socket's file is left")
+
+
+INTERFACE = """ip link set lo up && ip link add gone0 type veth peer name gone1 &&
+ip link set gone1 up && echo 0 >/proc/sys/net/ipv6/conf/gone0/accept_dad &&
+ip link set gone0 up && ip address add fe80::1234/64 dev gone0 nodad"""
+
+
+def in_own_network():
+    """A wrapper that runs a command in a network of its own with an interface that can be removed."""
+    need_root()
+    for name in "unshare", "ip", "nsenter":
+        need_program(name)
+    if subprocess.run(["unshare", "--net", "sh", "-c", INTERFACE], stderr=subprocess.DEVNULL,
+                      check=False).returncode != 0:
+        skip("no interface can be made")
+    return ["unshare", "--net", "sh", "-c", f'{INTERFACE} && exec "$0" "$@"']
+
+
+def test_lost_interface():
+    """The interface of an address was removed: workers go on, and others can be started"""
+    with Master("-w", "2", "-l", "[fe80::1234%gone0]:80", "--min-uptime", "10ms", "--", *server(),
+                wrapper=in_own_network(), health="off") as m:
+        m.wait_log("all workers are ready")
+        before = pids(m)
+        subprocess.run(["nsenter", "-t", str(m.pid), "-n", "ip", "link", "del", "gone0"], check=True)
+        upgrade(m)
+        equal(pids(m), before, "workers")
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(pids(m)) == 2 and before[0] not in pids(m), "a successor")
+
+
 EDIT = """
 import json, os, sys
 path = "/proc/self/fd/" + os.environ["PREFORKD_HANDOVER"]
 with open(path) as file:
     state = json.load(file)
-slot = state["cluster"]["pools"][0]["slots"][1]
+cluster = state["cluster"]
+pool = cluster["pools"][0]
+slot = pool["slots"][1]
 exec(sys.argv[1])
 with open(path, "w") as file:
     json.dump(state, file)
@@ -389,11 +476,14 @@ with open(path, "w") as file:
 
 
 def changed_state(change):
-    """The new program finds slot 1 in a state that was changed between the two."""
+    """The new program finds the state changed between the two, and descriptors that were printed
+    closed."""
     edit = os.path.join(folder(), "edit.py")
     with open(edit, "w", encoding="utf-8") as file:
         file.write(EDIT)
-    return run_real(f'[ "$1" = --check-handover ] || {sys.executable} {edit} \'{change}\'')
+    return run_real(f'''if [ "$1" != --check-handover ]; then
+        for fd in $({sys.executable} {edit} '{change}'); do eval "exec $fd>&-"; done
+    fi''')
 
 
 def resumed_anew(change, reason):
@@ -422,6 +512,48 @@ def test_slot_without_sense():
     resumed_anew('slot["last_exit"]["kind"] = 1', "exit: .* is no kind .*")
     resumed_anew('slot["current"]["state"] = "dreaming"', "'dreaming' is no state .*")
     resumed_anew('slot["current"]["notify_fd"] = 999', "descriptors: Bad file descriptor")
+
+
+def lost(what, reason, *args, wrapper=(), **more):
+    """A master that does not find the sockets `what` any more; its workers go on serving."""
+    m = Wrapped("-w", "2", *args, "--", *server(), **more)
+    m.args = [*wrapper, *m.args]
+    with m:
+        m.wait_ready()
+        before = pids(m)
+        install(m.program, changed_state(f'for entry in {what}: print(entry.pop("fd"))'))
+        start = m.mark()
+        upgrade(m)
+        m.wait_log(rf"error.* {reason}", start)
+        install(m.program, run_real())
+        upgrade(m)
+        equal(pids(m), before, "workers")
+        yield m
+        m.wait_slots(2)
+
+
+@timeout(120)
+def test_lost_sockets():
+    """Sockets that are not found: who has them goes on, new ones are made once the address is free"""
+    reason = r"2 of 2 slots lost their socket in the upgrade"
+    for accept in "per-worker", "shared":
+        for m in lost('pool["sockets"]', reason, "-l", f"127.0.0.1:{free_port()}", "--accept", accept,
+                      "--backoff", "10ms", "--min-uptime", "10ms"):
+            m.wait_slots(2)
+            before = pids(m)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda m=m, old=before: len(set(pids(m)) - set(old)) == 2, "two new workers")
+            wait_until(m.is_ready, "readiness")
+
+
+def test_lost_inherited():
+    """A socket of the service manager that is not found: who has it goes on"""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as sock:
+        wrapper, fds = activated(sock)
+        for m in lost('cluster["inherited"]', "inherited socket .* was lost in the upgrade",
+                      wrapper=wrapper, pass_fds=fds):
+            m.reload(r"reload failed: .*sockets of the service manager are inherited")
 
 
 def test_two_requests():

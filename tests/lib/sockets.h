@@ -5,7 +5,11 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <linux/filter.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <linux/sock_diag.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -95,15 +99,71 @@ static UNUSED int accept_all(int listener)
     return n;
 }
 
-/* Connected to `spec` at `port`; a wildcard is reached on the loopback. -errno when refused. */
+enum { ARRIVAL_MS = 10000 }; /* what was sent on the loopback is there long before */
+
+static UNUSED void put_end(const struct sockaddr_storage *a, __be16 *port, __be32 *address)
+{
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)a;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)a;
+
+    *port = a->ss_family == AF_INET ? in->sin_port : in6->sin6_port;
+    if (a->ss_family == AF_INET)
+        memcpy(address, &in->sin_addr, sizeof(in->sin_addr));
+    else
+        memcpy(address, &in6->sin6_addr, sizeof(in6->sin6_addr));
+}
+
+/* Whether the last packet of a handshake is still on its way to the other end, see sock_diag(7). */
+static UNUSED bool is_half_open(int fd, int netlink)
+{
+    struct sockaddr_storage ours = {0}, theirs = {0};
+    socklen_t len = sizeof(ours), theirs_len = sizeof(theirs);
+    struct {
+        struct nlmsghdr header;
+        struct inet_diag_req_v2 body;
+    } q = {
+        {.nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST},
+        {.sdiag_protocol = IPPROTO_TCP,
+         .idiag_states = ~0u,
+         .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
+    struct {
+        struct nlmsghdr header;
+        struct inet_diag_msg body;
+        char attributes[1024];
+    } a;
+
+    getsockname(fd, (struct sockaddr *)&ours, &len);
+    getpeername(fd, (struct sockaddr *)&theirs, &theirs_len);
+    q.body.sdiag_family = (__u8)ours.ss_family;
+    put_end(&theirs, &q.body.id.idiag_sport, q.body.id.idiag_src);
+    put_end(&ours, &q.body.id.idiag_dport, q.body.id.idiag_dst);
+    return send(netlink, &q, sizeof(q), 0) == sizeof(q) && recv(netlink, &a, sizeof(a), 0) > 0 &&
+           a.header.nlmsg_type == SOCK_DIAG_BY_FAMILY && a.body.idiag_state == TCP_SYN_RECV;
+}
+
+/* connect(2) returns when this end knows of the connection. On a busy machine the other end may
+ * learn of it later, from another thread of the kernel, and only then it waits to be accepted. */
+static UNUSED void await_arrival(int fd)
+{
+    CLEANUP_CLOSE int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+    for (int ms = 0; ms < ARRIVAL_MS && netlink >= 0 && is_half_open(fd, netlink); ms++)
+        usleep(1000);
+}
+
+/* Connected to `spec` at `port`; a wildcard is reached on the loopback. TCP connections can be
+ * accepted by then. -errno when refused. */
 static UNUSED int connect_to(const struct sockspec *spec, uint16_t port)
 {
     struct sockaddr_storage a;
     socklen_t len = sockspec_sockaddr(spec, port, &a);
     int fd = socket_for(spec), err;
 
-    if (connect(fd, (struct sockaddr *)&a, len) == 0)
+    if (connect(fd, (struct sockaddr *)&a, len) == 0) {
+        if (spec->kind != SOCKSPEC_UNIX && !spec->udp)
+            await_arrival(fd);
         return fd;
+    }
     err = -errno;
     close(fd);
     return err;

@@ -515,7 +515,7 @@ Test(listener, sockets_on_demand)
     spec.port = listener_port(chooser);
     listener_unref(chooser);
 
-    cr_assert_eq(listener_open_empty(&spec, &options, &l, &why), 0);
+    cr_assert_eq(listener_open_empty(&spec, 0, &options, &l, &why), 0);
     cr_expect_eq(listener_fd(l, 0), -1);
     cr_expect_not(listener_is_listening(l, 0));
     cr_assert_eq(listener_bind_slot(l, 2, &why), 0, "%s", why.text);

@@ -225,3 +225,61 @@ Test(listener_reopen, unix_needs_its_file)
     cr_expect_eq(listener_reopen(&spec, 1, &shared, &again, 1, &second, &why), -ENOENT);
     listener_unref(l);
 }
+
+/* ---- sockets in use ---- */
+
+static struct listener *reopen_in_use(const struct sockspec *spec,
+                                      const struct listener_socket *sockets, size_t n, int wanted)
+{
+    const struct listener_options in_use = {.backlog = 64, .in_use = true};
+    struct listener *l = NULL;
+
+    cr_assert_eq(listener_reopen(spec, SLOTS, &in_use, sockets, n, &l, &why), wanted, "%s",
+                 why.text);
+    return l;
+}
+
+Test(listener_reopen, unix_socket_in_use_without_its_file)
+{
+    struct sockspec spec = unix_spec();
+    struct listener *l = open_spec(spec, SLOTS, &per_worker);
+    struct listener_socket socket = {.slot = 0, .fd = fcntl(listener_fd(l, 0), F_DUPFD_CLOEXEC, 3)};
+
+    cr_expect(listener_is_reachable(l));
+    listener_unref(l); /* with the file */
+    l = reopen_in_use(&spec, &socket, 1, 0);
+    cr_expect_not(listener_is_reachable(l));
+    cr_expect(listener_is_listening(l, SLOTS - 1));
+    listener_unref(l);
+}
+
+/* The worker goes on with what is of no use to the master. */
+Test(listener_reopen, socket_in_use_that_does_not_fit_is_not_shut_down)
+{
+    struct listener *other = open_text("127.0.0.2:0", 1, &per_worker);
+    struct sockspec spec = spec_for("127.0.0.1:0", 0);
+    struct listener_socket socket = {.slot = 0,
+                                     .fd = fcntl(listener_fd(other, 0), F_DUPFD_CLOEXEC, 3)};
+    int before = count_descriptors();
+
+    reopen_in_use(&spec, &socket, 1, -ENOENT);
+    cr_expect_eq(count_descriptors(), before - 1);
+    cr_expect(accepts(listener_fd(other, 0)));
+    listener_unref(other);
+}
+
+/* Its worker shut it down, and the upgrade came before it was healed. */
+Test(listener_reopen, inherited_socket_in_use_listens_again)
+{
+    const struct listener_options in_use = {.backlog = 64, .shared = true, .in_use = true};
+    struct listener *other = open_text("127.0.0.1:0", 1, &shared);
+    int fd = fcntl(listener_fd(other, 0), F_DUPFD_CLOEXEC, 3);
+    struct listener *l = NULL;
+
+    shutdown(fd, SHUT_RDWR);
+    cr_assert_eq(listener_take(fcntl(fd, F_DUPFD_CLOEXEC, 3), "web", &shared, &l, &why), -EINVAL);
+    cr_assert_eq(listener_take(fd, "web", &in_use, &l, &why), 0, "%s", why.text);
+    cr_expect(accepts(fd));
+    listener_unref(l);
+    listener_unref(other);
+}

@@ -313,6 +313,38 @@ Test(listener_restore, restores_no_slot_that_is_not_there)
     listener_unref(l);
 }
 
+/* What an upgrade could not take over is made for one slot after the other. */
+Test(listener_restore, makes_what_is_missing)
+{
+    const struct sockspec specs[] = {spec_for("127.0.0.1:0", 0), spec_for("udp:127.0.0.1:0", 0),
+                                     unix_spec()};
+
+    for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+        struct listener *l = NULL;
+
+        cr_assert_eq(listener_open_empty(&specs[i], 2, &per_worker, &l, &why), 0);
+        cr_assert_eq(listener_restore(l, 1), 0, "%zu", i);
+        cr_expect_geq(listener_fd(l, 1), 0);
+        cr_expect_eq(listener_fd(l, 0) >= 0, listener_is_shared(l));
+        cr_assert_eq(listener_restore(l, 0), 0, "%zu", i);
+        cr_expect(listener_is_unix(l) || port_of(listener_fd(l, 0)) == port_of(listener_fd(l, 1)));
+        listener_unref(l);
+    }
+}
+
+Test(listener_restore, cannot_make_a_socket_of_the_service_manager)
+{
+    struct sockspec spec = {.kind = SOCKSPEC_SYSTEMD, .path = "web", .name = "web"};
+    struct listener *l = NULL;
+
+    cr_assert_eq(listener_open_empty(&spec, 1, &per_worker, &l, &why), 0);
+    cr_expect_str_eq(listener_address(l), "systemd:web");
+    cr_expect(listener_is_inherited(l));
+    cr_expect_eq(listener_restore(l, 0), -EINVAL);
+    cr_expect_eq(listener_grow(l, 1, &why), -EINVAL);
+    listener_unref(l);
+}
+
 /* ---- sockets that are inherited ---- */
 
 /* Back to what the service manager gave us, here O_NONBLOCK. */

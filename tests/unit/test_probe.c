@@ -18,6 +18,7 @@ struct play {
     bool attributed, meant;
     bool connect_is_enough;
     int64_t timeout_ms;
+    unsigned stall_ms; /* after the answer, of the whole process */
     enum probe_result expected;
     const char *what;
 };
@@ -81,6 +82,7 @@ static void on_serving(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED
         end_serving();
     else if (now.play->answers && strstr(now.request, "\r\n\r\n"))
         answer();
+    usleep(now.play->stall_ms * 1000);
     if (n > 0 && now.play->closes && strstr(now.request, "\r\n\r\n"))
         end_serving();
 }
@@ -238,6 +240,18 @@ Test(probe, no_good_answer)
                          .what = "no answer in time"});
 }
 
+/* It came in time, and we did not run. */
+Test(probe, an_answer_that_waits_for_us_is_not_late)
+{
+    expect((struct play){.path = "/",
+                         .answer = OK_ANSWER,
+                         .answers = 1,
+                         .timeout_ms = 10 * SHORT_MS,
+                         .stall_ms = 12 * SHORT_MS,
+                         .expected = PROBE_PASSED,
+                         .what = "answered 200"});
+}
+
 /* The connection is complete long before a worker takes it. */
 Test(probe, tcp_is_accepted_or_not)
 {
@@ -345,7 +359,7 @@ Test(probe, no_connection)
     cr_assert(probe_target(listener_bound(l), &to));
     request.to = to;
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-        fds[i] = probe_connect(&to, 0);
+        fds[i] = i < 2 ? connect_to(&to, 0) : probe_connect(&to, 0); /* one more than its length */
     cr_assert_eq(probe_start(now.loop, &request, &any, &now, &now.probe), 0);
     ev_run(now.loop, 0);
     cr_expect_eq(now.result, PROBE_FAILED);

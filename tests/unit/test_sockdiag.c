@@ -56,12 +56,34 @@ static struct sockspec their_spec(const char *text)
     return spec;
 }
 
+/* A port that nobody on this machine has at any address: else a stranger would be found too. */
+static uint16_t free_port(bool udp)
+{
+    struct sockspec everywhere = spec_for(udp ? "udp:*:0" : "*:0", 0);
+    CLEANUP_CLOSE int fd = plain_listener(&everywhere, false);
+
+    cr_assert_geq(fd, 0, "%s", strerror(-fd));
+    return port_of(fd);
+}
+
+/* Their socket, at such a port of our protocol. */
+static int listen_alone(struct sockspec *theirs, struct sockspec *ours)
+{
+    int fd = -EADDRINUSE;
+
+    for (int i = 0; i < 20 && fd == -EADDRINUSE; i++) {
+        theirs->port = ours->port = free_port(ours->udp);
+        fd = plain_listener(theirs, true);
+    }
+    cr_assert_geq(fd, 0, "%s", strerror(-fd));
+    return fd;
+}
+
 Test(sockdiag, tells_overlap_from_rivalry)
 {
     for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
-        struct sockspec theirs = their_spec(pairs[i].theirs);
-        CLEANUP_CLOSE int fd = plain_listener(&theirs, true);
-        struct sockspec ours = spec_for(pairs[i].ours, port_of(fd));
+        struct sockspec theirs = their_spec(pairs[i].theirs), ours = spec_for(pairs[i].ours, 0);
+        CLEANUP_CLOSE int fd = listen_alone(&theirs, &ours);
         uint64_t inode = 0;
 
         cr_assert_eq(sockdiag_listeners(&ours, SOCKDIAG_OVERLAPS, &inode, 1), pairs[i].overlaps,
@@ -105,15 +127,13 @@ static void connect_everywhere(const struct sockspec *ours, const char *theirs)
     }
 }
 
-/* One port for both. What is free at the first address may be taken at the second. */
+/* One port for both. */
 static void listen_at_both(struct sockspec *first, struct sockspec *second, int fds[2])
 {
     fds[1] = -EADDRINUSE;
     for (int i = 0; i < 20 && fds[1] == -EADDRINUSE; i++) {
         util_close_p(&fds[0]);
-        first->port = 0;
-        fds[0] = nonblocking(plain_listener(first, true));
-        first->port = second->port = port_of(fds[0]);
+        fds[0] = nonblocking(listen_alone(first, second));
         fds[1] = plain_listener(second, true);
     }
     nonblocking(fds[1]);

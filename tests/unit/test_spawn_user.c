@@ -52,3 +52,73 @@ Test(spawn_user, failures)
         cr_expect_not(u.set);
     }
 }
+
+/* ---- handing it over ---- */
+
+static struct spawn_user hand_over(const struct spawn_user *u)
+{
+    json_t *saved = spawn_user_save(u);
+    struct spawn_user out;
+
+    cr_assert_eq(spawn_user_resume(saved, &out), 0);
+    json_decref(saved);
+    return out;
+}
+
+Test(spawn_user, is_handed_over)
+{
+    struct spawn_user u, next;
+
+    cr_assert_eq(spawn_user_lookup("root", "daemon", &u, NULL), 0);
+    next = hand_over(&u);
+    cr_expect(next.set);
+    cr_expect_eq(next.uid, u.uid);
+    cr_expect_eq(next.gid, u.gid);
+    cr_assert_eq(next.ngroups, u.ngroups);
+    cr_expect_arr_eq(next.groups, u.groups, u.ngroups * sizeof(*u.groups));
+    cr_expect_str_eq(next.name, u.name);
+    cr_expect_str_eq(next.home, u.home);
+    cr_expect_str_eq(next.shell, u.shell);
+    spawn_user_free(&next);
+    spawn_user_free(&u);
+}
+
+Test(spawn_user, without_an_entry_or_not_set_is_handed_over)
+{
+    struct spawn_user u, next;
+
+    cr_assert_eq(spawn_user_lookup("54321", "12345", &u, NULL), 0);
+    next = hand_over(&u);
+    cr_expect_eq(next.uid, 54321);
+    cr_expect_null(next.name);
+    spawn_user_free(&next);
+    spawn_user_free(&u);
+    next = hand_over(&(struct spawn_user){0});
+    cr_expect_not(next.set);
+}
+
+/* What cannot be told must not become the master's own user. */
+Test(spawn_user, state_without_sense)
+{
+    static const char *const states[] = {
+        "{}",
+        "{\"set\": true}",
+        "{\"set\": true, \"uid\": 1}",
+        "{\"set\": true, \"uid\": \"1\", \"gid\": 1}",
+        "{\"set\": true, \"uid\": -1, \"gid\": 1}",
+        "{\"set\": true, \"uid\": 4294967295, \"gid\": 1}",
+        "{\"set\": true, \"uid\": 1, \"gid\": 4294967295}",
+        "{\"set\": true, \"uid\": 1, \"gid\": 1, \"groups\": [1, -1]}",
+    };
+    struct spawn_user u;
+
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+        json_t *saved = json_loads(states[i], 0, NULL);
+
+        cr_assert_not_null(saved);
+        cr_expect_eq(spawn_user_resume(saved, &u), -EINVAL, "%s", states[i]);
+        cr_expect_not(u.set);
+        json_decref(saved);
+    }
+    cr_expect_eq(spawn_user_resume(NULL, &u), -EINVAL);
+}
