@@ -108,6 +108,8 @@ TABLE = {
                                                              "control:hostile_status_text"]),
         Fault("The wall clock jumps", [Told("CONTRIBUTING.md: Decisions use the monotonic clock")]),
         Fault("The machine sleeps", [Told("doc/design.md: `CLOCK_BOOTTIME` goes on")]),
+        Fault("The master stands still for longer than its workers may be silent",
+              ["pause:watchdog", "pause:start"]),
         Fault("It is process 1 of a container", ["pid1:orphans", "pid1:signals"]),
         Fault("The parent left signals, descriptors and streams in disorder",
               ["start:bad_inheritance"]),
