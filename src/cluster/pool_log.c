@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "cluster/pool.h"
+#include "mechanism/timer.h"
 
 enum { LINE_SIZE = 1024 };
 
@@ -26,13 +27,8 @@ static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UN
 
 static void hold_back(struct pool_log *l, int64_t now_ms)
 {
-    struct ev_loop *loop = l->pool->starts_due->loop;
-
-    if (ev_is_active(&l->timer))
-        return;
-    ev_now_update(loop);
-    ev_timer_set(&l->timer, (double)log_limit_left_ms(&l->limit, now_ms) / 1000., 0.);
-    ev_timer_start(loop, &l->timer);
+    if (!ev_is_active(&l->timer))
+        timer_arm_ms(l->pool->starts_due->loop, &l->timer, log_limit_left_ms(&l->limit, now_ms));
 }
 
 /* Leaves the words of the line in `text`. */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "mechanism/observe.h"
 #include "mechanism/probe.h"
+#include "mechanism/timer.h"
 
 /* A worker that starts: the first probe, and the longest wait before the next. */
 #define START_FIRST_MS 50
@@ -80,10 +81,7 @@ static struct listener *find_listener(const struct probing_target *t, struct soc
 
 static void arm(struct probing_target *t, int64_t ms)
 {
-    ev_now_update(t->owner->loop);
-    ev_timer_stop(t->owner->loop, &t->due);
-    ev_timer_set(&t->due, (double)ms / 1000., 0.);
-    ev_timer_start(t->owner->loop, &t->due);
+    timer_arm_ms(t->owner->loop, &t->due, ms);
 }
 
 /* Between these parts of a whole, in percent. */

@@ -5,6 +5,7 @@
 #include "cluster/pool.h"
 #include "mechanism/proc_tree.h"
 #include "mechanism/proc_usage.h"
+#include "mechanism/timer.h"
 #include "policy/ageing.h"
 
 #define LOOKS_MAX 256 /* at a worker's threads, to find its processes */
@@ -135,15 +136,11 @@ void recycling_outcome(struct recycling *r, int slot, bool ok)
 
 static void arm_by(struct recycling *r, int64_t wait_ms)
 {
-    struct ev_loop *loop = r->pool->starts_due->loop;
     int64_t due_ms = clock_ms() + wait_ms;
 
     if (ev_is_active(&r->timer) && r->timer_ms <= due_ms)
         return;
-    ev_now_update(loop);
-    ev_timer_stop(loop, &r->timer);
-    ev_timer_set(&r->timer, (double)wait_ms / 1000., 0.);
-    ev_timer_start(loop, &r->timer);
+    timer_arm_ms(r->pool->starts_due->loop, &r->timer, wait_ms);
     r->timer_ms = due_ms;
 }
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cluster/pool.h"
+#include "mechanism/timer.h"
 
 static bool is_on(const struct pool *p)
 {
@@ -48,9 +49,7 @@ void scaling_changed(struct pool *p)
         scaling_stop(p);
     } else if (!ev_is_active(&s->window)) {
         s->policy.busy_ms = 0;
-        ev_now_update(p->starts_due->loop);
-        ev_timer_set(&s->window, (double)s->policy.window_ms / 1000., 0.);
-        ev_timer_start(p->starts_due->loop, &s->window);
+        timer_arm_ms(p->starts_due->loop, &s->window, s->policy.window_ms);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cluster/slot_parts.h"
+#include "mechanism/timer.h"
 #include "policy/restart.h"
 
 #define TELL_OUTPUT_MS 10000
@@ -13,18 +14,10 @@
 
 /* The timer ----------------------------------------------------------------------------------- */
 
-static void arm(struct slot *s, int64_t ms)
-{
-    ev_now_update(s->loop);
-    ev_timer_stop(s->loop, &s->timer);
-    ev_timer_set(&s->timer, (double)ms / 1000., 0.);
-    ev_timer_start(s->loop, &s->timer);
-}
-
 void slot_arm_ms(struct slot *s, int64_t ms)
 {
     deadline_set(&s->due, ms, clock_ms());
-    arm(s, ms);
+    timer_arm_ms(s->loop, &s->timer, ms);
 }
 
 /* A failure of many workers, or again and again, is told with the words of one now and then. */
@@ -122,7 +115,7 @@ static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int events UN
 
     if (s->state == SLOT_STARTING || s->state == SLOT_REPLACING) {
         if (!deadline_passed(&s->due, now_ms)) {
-            arm(s, deadline_left_ms(&s->due, now_ms));
+            timer_arm_ms(s->loop, &s->timer, deadline_left_ms(&s->due, now_ms));
             return;
         }
         is_late(s, s->state == SLOT_STARTING ? s->cur : s->next);

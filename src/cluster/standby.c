@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "cluster/pool.h"
+#include "mechanism/timer.h"
 
 /* A worker that dies and comes back is sooner there than a client that was sent away. */
 #define GRACE_MS 1000
@@ -135,9 +136,7 @@ void standby_update(struct standby *s)
     } else if (!is_needed(s->pool)) {
         ev_timer_stop(loop, &s->grace);
     } else if (!ev_is_active(&s->grace)) {
-        ev_now_update(loop);
-        ev_timer_set(&s->grace, GRACE_MS / 1000., 0.);
-        ev_timer_start(loop, &s->grace);
+        timer_arm_ms(loop, &s->grace, GRACE_MS);
     }
 }
 

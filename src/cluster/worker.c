@@ -10,6 +10,7 @@
 #include "cluster/worker_parts.h"
 #include "mechanism/oom_watch.h"
 #include "mechanism/orphans.h"
+#include "mechanism/timer.h"
 
 #define ABORT_GRACE_MS  5000 /* for a core dump; never longer than stop-timeout */
 #define LOOK_AGAIN_MS   10
@@ -21,19 +22,10 @@ uid_t worker_uid(const struct worker *w)
     return w->gen->user.set ? w->gen->user.uid : geteuid();
 }
 
-/* The timer fires in so many milliseconds, and no earlier. */
-static void arm(struct worker *w, ev_timer *timer, int64_t ms)
-{
-    ev_now_update(w->loop);
-    ev_timer_stop(w->loop, timer);
-    ev_timer_set(timer, (double)ms / 1000., 0.);
-    ev_timer_start(w->loop, timer);
-}
-
 static void arm_deadline(struct worker *w, ev_timer *timer, struct deadline *d, int64_t ms)
 {
     deadline_set(d, ms, clock_ms());
-    arm(w, timer, ms);
+    timer_arm_ms(w->loop, timer, ms);
 }
 
 /* The timer fired. If it is not over, it was armed again. */
@@ -43,7 +35,7 @@ static bool is_over(struct worker *w, ev_timer *timer, struct deadline *d)
 
     if (deadline_passed(d, now_ms))
         return true;
-    arm(w, timer, deadline_left_ms(d, now_ms));
+    timer_arm_ms(w->loop, timer, deadline_left_ms(d, now_ms));
     return false;
 }
 
@@ -377,7 +369,7 @@ static void set_main_pid(struct worker *w, pid_t pid)
 
 void worker_look_again(struct worker *w)
 {
-    arm(w, &w->look_timer, LOOK_AGAIN_MS);
+    timer_arm_ms(w->loop, &w->look_timer, LOOK_AGAIN_MS);
 }
 
 /* A server that goes into the background, in one step or two: its process ends well and leaves one

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/sys.h"
+#include "mechanism/timer.h"
 #include "policy/line_split.h"
 
 enum {
@@ -149,9 +150,7 @@ static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int events
 void capture_release(struct capture *c)
 {
     c->released = true;
-    ev_now_update(c->hub->loop);
-    ev_timer_set(&c->deadline, RELEASED_MS / 1000., 0.);
-    ev_timer_start(c->hub->loop, &c->deadline);
+    timer_arm_ms(c->hub->loop, &c->deadline, RELEASED_MS);
     finish_when_done(c);
 }
 

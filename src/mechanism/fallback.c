@@ -8,6 +8,7 @@
 
 #include "base/accept.h"
 #include "base/clock.h"
+#include "mechanism/timer.h"
 
 enum {
     CONNECTIONS_MAX = 256,
@@ -131,13 +132,10 @@ static void arm(struct fallback *f)
         deadline_ms = waiting->deadline_ms;
     if (lingering && lingering->deadline_ms < deadline_ms)
         deadline_ms = lingering->deadline_ms;
-    ev_timer_stop(f->loop, &f->timer);
     if (deadline_ms == INT64_MAX)
-        return;
-    ev_now_update(f->loop);
-    deadline_ms -= clock_ms();
-    ev_timer_set(&f->timer, deadline_ms > 0 ? (double)deadline_ms / 1000. : 0., 0.);
-    ev_timer_start(f->loop, &f->timer);
+        ev_timer_stop(f->loop, &f->timer);
+    else
+        timer_arm_ms(f->loop, &f->timer, deadline_ms - clock_ms());
 }
 
 static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int events UNUSED)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "mechanism/sockdiag.h"
 #include "mechanism/socket_spec.h"
+#include "mechanism/timer.h"
 #include "policy/deadline.h"
 #include "policy/steer_prog.h"
 
@@ -152,10 +153,7 @@ static void arm(struct probe *p)
 
     if (p->looking && p->wait_ms < ms)
         ms = p->wait_ms;
-    ev_now_update(p->loop);
-    ev_timer_stop(p->loop, &p->timer);
-    ev_timer_set(&p->timer, (double)ms / 1000., 0.);
-    ev_timer_start(p->loop, &p->timer);
+    timer_arm_ms(p->loop, &p->timer, ms);
 }
 
 /* Who accepted -------------------------------------------------------------------------------- */
